@@ -1,0 +1,1 @@
+//! skeleton: the commit queue (owner of store/)
