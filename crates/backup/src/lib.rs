@@ -1,1 +1,15 @@
-//! skeleton
+//! Live backup and restore of a Siltstone store.
+//!
+//! A backup is one cut of the whole store: every commit up to one sequence, none after it. It goes
+//! to a folder or an object store in chunks that plain `tar` opens, and counts only once its last
+//! object, `backup_config.json`, is there. Every backup is full to restore and incremental to
+//! upload.
+
+#![forbid(unsafe_code)]
+
+pub mod backend;
+pub mod cancel;
+pub mod error;
+pub mod names;
+pub mod options;
+pub mod progress;

@@ -1,0 +1,154 @@
+//! [`Backend`]: a place for objects, behind one blocking trait.
+//!
+//! Objects have plain names below one root, made by [`crate::names`]. An object appears whole or not
+//! at all; only [`PutMode::NoReplace`] says anything about two writers of one name. All retries,
+//! time limits and bounds on parallel requests are inside; an error that comes out is final.
+
+use std::{fmt, ops::Range, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use crate::{cancel::Cancel, error::Result};
+
+/// Bytes of one part that a writer sends at a time.
+pub const PART_BYTES: usize = 5 << 20;
+
+/// Parts of one object on their way at the same time.
+pub const PARTS_IN_FLIGHT: usize = 4;
+
+/// A place for objects.
+pub trait Backend: fmt::Debug + Send + Sync {
+    /// What and where it is, for people: `folder '/backups'`, `s3 bucket 'b' at https://...`.
+    fn describe(&self) -> &str;
+
+    /// The same backend, whose calls stop with `Canceled` soon after `cancel` is raised.
+    fn cancelable(&self, cancel: &Cancel) -> Arc<dyn Backend>;
+
+    /// Writes a small object whole.
+    ///
+    /// # Errors
+    /// `Exists` under [`PutMode::NoReplace`] if the name is taken, also when the backend answers so
+    /// after an earlier try of this call had succeeded: read the object back to tell. Otherwise
+    /// `Denied`, `Unavailable`, `NoSpace`, `Invalid`, `Canceled`, `Io`; the outcome of a
+    /// [`PutMode::NoReplace`] that is `Unavailable` is unknown.
+    fn put(&self, object: &str, bytes: Bytes, mode: PutMode) -> Result<()>;
+
+    /// Starts a large object. It appears when the writer finishes.
+    ///
+    /// # Errors
+    /// As [`Backend::put`].
+    fn writer(&self, object: &str) -> Result<Box<dyn ObjectWriter>>;
+
+    /// A whole object of at most `bytes_max` bytes.
+    ///
+    /// # Errors
+    /// `NotFound`; `Corrupt` if it is larger; `Denied`, `Unavailable`, `Canceled`, `Io`.
+    fn get(&self, object: &str, bytes_max: u64) -> Result<Bytes>;
+
+    /// A range of an object, whole: neither end may pass the end of the object.
+    ///
+    /// # Errors
+    /// `NotFound`; `Corrupt` if the object is too short; `Denied`, `Unavailable`, `Canceled`, `Io`.
+    fn get_range(&self, object: &str, range: Range<u64>) -> Result<Bytes>;
+
+    /// Size and age of an object; `None` if there is none.
+    ///
+    /// # Errors
+    /// `Denied`, `Unavailable`, `Canceled`, `Io`.
+    fn stat(&self, object: &str) -> Result<Option<ObjectMeta>>;
+
+    /// All objects whose name starts with `prefix` (empty, or ending in `/`), in name order, with
+    /// folders below it when `depth` says so.
+    ///
+    /// # Errors
+    /// `Denied`, `Unavailable`, `Canceled`, `Io`.
+    fn list(&self, prefix: &str, depth: Depth) -> Result<Vec<ObjectEntry>>;
+
+    /// Removes an object; one that is not there counts as removed.
+    ///
+    /// # Errors
+    /// `Denied`, `Unavailable`, `Canceled`, `Io`.
+    fn delete(&self, object: &str) -> Result<()>;
+
+    /// Whether [`PutMode::NoReplace`] is enforced. Found out once, by writing a probe object twice
+    /// and removing it; this also shows that the backend can be written at all.
+    ///
+    /// # Errors
+    /// As [`Backend::put`].
+    fn conditions(&self) -> Result<Conditions>;
+}
+
+/// A large object on its way to a backend. Dropping it unfinished leaves no visible object; call
+/// [`ObjectWriter::abort`] to leave no hidden parts either.
+pub trait ObjectWriter: fmt::Debug + Send {
+    /// Appends bytes of any length, uncopied; blocks while [`PARTS_IN_FLIGHT`] parts are on their
+    /// way, so at most that many parts plus one are held.
+    ///
+    /// # Errors
+    /// As [`Backend::put`]; the writer is then dead and is aborted by the caller.
+    fn write(&mut self, bytes: Bytes) -> Result<()>;
+
+    /// Sends what is left and makes the object appear. Returns its length in bytes.
+    ///
+    /// # Errors
+    /// As [`Backend::put`].
+    fn finish(self: Box<Self>) -> Result<u64>;
+
+    /// Gives the object up and removes its parts.
+    ///
+    /// # Errors
+    /// When parts may be left behind in the backend.
+    fn abort(self: Box<Self>) -> Result<()>;
+}
+
+/// What [`Backend::put`] does when the object exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PutMode {
+    /// The new bytes take its place in one step.
+    Replace,
+    /// The put fails with `Exists`, if [`Backend::conditions`] says that this is enforced.
+    NoReplace,
+}
+
+/// Whether a backend enforces [`PutMode::NoReplace`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Conditions {
+    /// Two writers of one new name: exactly one succeeds.
+    Enforced,
+    /// The last writer wins.
+    Ignored,
+}
+
+/// How far a listing goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Depth {
+    /// Objects of the folder itself, and its folders as names that end in `/`.
+    One,
+    /// All objects below.
+    All,
+}
+
+/// What is known of an object without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ObjectMeta {
+    /// Length in bytes.
+    pub length: u64,
+    /// When it was written, by the backend's clock, since 1970-01-01 UTC; where it tells.
+    pub modified: Option<Duration>,
+}
+
+/// One name of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ObjectEntry {
+    /// The name from the root of the backend; ends in `/` for a folder.
+    pub name: String,
+    /// Length in bytes; 0 for a folder.
+    pub length: u64,
+    /// As in [`ObjectMeta`].
+    pub modified: Option<Duration>,
+}

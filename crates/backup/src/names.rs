@@ -1,0 +1,247 @@
+//! Identifiers of the repository, and the object names made of them.
+//!
+//! Every part of an object name is checked here, whether it came from a person or from a
+//! descriptor: no name made here can leave the root of the repository.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Longest backup id or node name, in bytes.
+pub const NAME_BYTES_MAX: usize = 128;
+
+/// The object that makes a folder or bucket a repository.
+pub const REPOSITORY: &str = "repository.json";
+
+/// The folder of chunks, with the slash.
+pub const CHUNKS: &str = ".chunks/";
+
+/// The folder of condemned lists, with the slash.
+pub const PRUNE: &str = ".prune/";
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Checks and takes a name.
+            ///
+            /// # Errors
+            /// `Invalid` unless it is 1..=128 characters of `a`-`z`, `0`-`9`, `_` and `-`.
+            pub fn new(name: &str) -> Result<Self> {
+                if is_plain(name) {
+                    return Ok(Self(name.to_owned()));
+                }
+                let shown: String = name.chars().take(NAME_BYTES_MAX).collect();
+                Err(Error::new(ErrorKind::Invalid, format!(
+                    concat!($what, " '{}' must be 1..=128 characters of a-z, 0-9, '_' and '-'"),
+                    shown.escape_default()
+                )))
+            }
+
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        text_serde!($name);
+    };
+}
+
+macro_rules! random_id {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub [u8; 16]);
+
+        impl $name {
+            /// Reads 32 lower-case hexadecimal digits.
+            ///
+            /// # Errors
+            /// `Invalid` for anything else.
+            pub fn new(text: &str) -> Result<Self> {
+                parse_hex(text).map(Self).ok_or_else(|| {
+                    let shown: String = text.chars().take(40).collect();
+                    Error::new(ErrorKind::Invalid, format!(
+                        concat!($what, " '{}' is not 32 hexadecimal digits"),
+                        shown.escape_default()
+                    ))
+                })
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self)
+            }
+        }
+
+        text_serde!($name);
+    };
+}
+
+macro_rules! text_serde {
+    ($name:ident) => {
+        impl FromStr for $name {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<Self> {
+                Self::new(text)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(
+                &self,
+                serializer: S,
+            ) -> std::result::Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(
+                deserializer: D,
+            ) -> std::result::Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                Self::new(&text).map_err(de::Error::custom)
+            }
+        }
+    };
+}
+
+name!(
+    /// The identity of a backup within its repository, chosen by the user.
+    BackupId, "backup id"
+);
+name!(
+    /// The name of a node within a backup.
+    NodeName, "node name"
+);
+random_id!(
+    /// The random identity of one chunk; chunks are never overwritten.
+    ChunkId, "chunk id"
+);
+random_id!(
+    /// The random identity of one attempt to make a backup.
+    AttemptId, "attempt id"
+);
+
+impl Default for NodeName {
+    fn default() -> Self {
+        Self("node1".to_owned())
+    }
+}
+
+impl ChunkId {
+    /// The object that holds the chunk.
+    pub fn object(&self) -> String {
+        format!("{CHUNKS}{:02x}/{self}", self.0[0])
+    }
+}
+
+impl BackupId {
+    /// The folder of the backup, with the slash.
+    pub fn folder(&self) -> String {
+        format!("{self}/")
+    }
+
+    /// The descriptor of the whole backup: the commit point.
+    pub fn config_object(&self) -> String {
+        format!("{self}/backup_config.json")
+    }
+
+    /// The record of the last restore.
+    pub fn restore_object(&self) -> String {
+        format!("{self}/restore_config.json")
+    }
+
+    /// The intent of an attempt.
+    pub fn intent_object(&self, attempt: AttemptId) -> String {
+        format!("{self}/{INTENT_PREFIX}{attempt}{INTENT_SUFFIX}")
+    }
+
+    /// The attempt whose intent `object` is, if it is one of this backup.
+    pub fn parse_intent(&self, object: &str) -> Option<AttemptId> {
+        let name = object.strip_prefix(self.as_str())?.strip_prefix('/')?;
+        let hex = name.strip_prefix(INTENT_PREFIX)?.strip_suffix(INTENT_SUFFIX)?;
+        parse_hex(hex).map(AttemptId)
+    }
+
+    /// Part `number` of the descriptor of a node.
+    pub fn part_object(&self, node: &NodeName, number: u32) -> String {
+        format!("{self}/{node}/backup-{number}.jsonl")
+    }
+}
+
+const INTENT_PREFIX: &str = "intent-";
+const INTENT_SUFFIX: &str = ".json";
+
+fn is_plain(name: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
+}
+
+fn parse_hex(text: &str) -> Option<[u8; 16]> {
+    let plain = text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let number = if plain { u128::from_str_radix(text, 16).ok()? } else { return None };
+    let mut bytes = number.to_le_bytes();
+    bytes.reverse();
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_outside_the_rule_are_refused() {
+        let long = "x".repeat(NAME_BYTES_MAX + 1);
+        for bad in ["", "A", "a b", "a/b", "..", ".chunks", "a.b", "\u{e9}", "a\n", &long] {
+            assert_eq!(BackupId::new(bad).expect_err(bad).kind(), ErrorKind::Invalid, "{bad}");
+            assert_eq!(NodeName::new(bad).expect_err(bad).kind(), ErrorKind::Invalid, "{bad}");
+        }
+        for good in ["a", "2026-11-24_full", &long[1..]] {
+            assert_eq!(BackupId::new(good).unwrap().as_str(), good);
+        }
+    }
+
+    #[test]
+    fn random_ids_round_trip_and_refuse_all_else() {
+        let id = ChunkId([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0xa0, 0xb0, 0xc0, 0xd0, 0xe0, 0xff]);
+        assert_eq!(id.to_string(), "00010203040506070809a0b0c0d0e0ff");
+        assert_eq!(id.to_string().parse::<ChunkId>().unwrap(), id);
+        assert_eq!(id.object(), ".chunks/00/00010203040506070809a0b0c0d0e0ff");
+        for bad in
+            ["", "00", "+0010203040506070809a0b0c0d0e0ff", "00010203040506070809A0b0c0d0e0ff"]
+        {
+            assert!(ChunkId::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn intent_names_are_recognised_in_their_own_backup_only() {
+        let (id, attempt) = (BackupId::new("b").unwrap(), AttemptId([7; 16]));
+        let object = id.intent_object(attempt);
+        assert_eq!(id.parse_intent(&object), Some(attempt));
+        assert_eq!(BackupId::new("c").unwrap().parse_intent(&object), None);
+        assert_eq!(id.parse_intent(&id.config_object()), None);
+    }
+}
