@@ -30,7 +30,28 @@ pub enum Value {
     Segment(ValueRef),
 }
 
+impl AsRef<[u8]> for Value {
+    fn as_ref(&self) -> &[u8] {
+        todo!()
+    }
+}
+
+/// What a tree holds at a sequence, in short: equal digests mean equal rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Digest {
+    /// Live rows.
+    pub rows: u64,
+    /// Bytes of their keys and values.
+    pub bytes: u64,
+    /// Wrapping sum of the XXH3-128 of each row (sequence left out).
+    pub sum: u128,
+}
+
 impl View {
+    /// Reads all rows of a tree as of `sequence` and sums them up.
+    pub fn digest(self: &Arc<Self>, _opener: &SegmentOpener, _tree: TreeId, _sequence: Sequence) -> Result<Digest> {
+        todo!()
+    }
     /// The value of `key` in `tree` as of `sequence`.
     pub fn get(&self, _opener: &SegmentOpener, _tree: TreeId, _key: &[u8], _sequence: Sequence) -> Result<Option<Value>> {
         todo!()
@@ -43,3 +64,17 @@ impl View {
 
 /// Rows of a scan: `Iterator` and `DoubleEndedIterator` of `Result<(Vec<u8>, Vec<u8>)>`.
 pub struct Scan {}
+
+impl Iterator for Scan {
+    type Item = Result<(Vec<u8>, Vec<u8>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        todo!()
+    }
+}
+
+impl DoubleEndedIterator for Scan {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        todo!()
+    }
+}

@@ -30,7 +30,17 @@ pub fn pick(_version: &Version, _options: &Options) -> Option<Job> {
     todo!()
 }
 
-/// Runs a job: writes and syncs output files, returns the edit to commit (adds, removes, files).
-pub fn run(_env: &Env, _options: &Options, _opener: &SegmentOpener, _job: &Job, _next_file: &mut dyn FnMut() -> FileId, _cancelled: &dyn Fn() -> bool) -> Result<Option<Edit>> {
+/// What a compaction works with.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    pub env: &'a Env,
+    pub options: &'a Options,
+    pub opener: &'a SegmentOpener,
+}
+
+/// Runs a job: writes and syncs output files and their folder, returns the edit to commit (AddFile, AddSegment,
+/// RemoveSegment, MoveSegment; files left without segments are not named). `go_on` is called between blocks: it may
+/// wait to pace the job, and false cancels it: its files are removed and the answer is `None`.
+pub fn run(_context: Context<'_>, _job: &Job, _next_file: &mut dyn FnMut() -> FileId, _go_on: &mut dyn FnMut() -> bool) -> Result<Option<Edit>> {
     todo!()
 }

@@ -13,8 +13,15 @@ use crate::{
 #[derive(Debug)]
 pub struct Memtable {}
 
-/// A value shared with the memtable.
-pub type SharedBytes = Arc<[u8]>;
+/// A value shared with the memtable, uncopied.
+#[derive(Clone, Debug)]
+pub struct SharedBytes {}
+
+impl AsRef<[u8]> for SharedBytes {
+    fn as_ref(&self) -> &[u8] {
+        todo!()
+    }
+}
 
 impl Memtable {
     pub fn new() -> Self {
@@ -33,8 +40,12 @@ impl Memtable {
     pub fn get(&self, _tree: TreeId, _key: &[u8], _sequence: Sequence) -> Option<(Sequence, EntryKind, SharedBytes)> {
         todo!()
     }
-    /// Range tombstones of a tree (snapshot).
-    pub fn range_tombstones(&self, _tree: TreeId) -> Vec<RangeTombstone> {
+    /// The highest sequence, at most `sequence`, of a range tombstone over `key`; 0 if none.
+    pub fn covering(&self, _tree: TreeId, _key: &[u8], _sequence: Sequence) -> Sequence {
+        todo!()
+    }
+    /// The range tombstones of a tree as of `sequence`: disjoint, ascending, the newest of each range.
+    pub fn range_tombstones(&self, _tree: TreeId, _sequence: Sequence) -> Vec<RangeTombstone> {
         todo!()
     }
     /// A cursor over one tree's entries.
