@@ -3,6 +3,7 @@
 //! Decoders are total: no input makes them panic, hang, or allocate by a length they read. A layout
 //! is written once, as constants; `docs/format.md` is checked against them by tests.
 
+pub mod batch;
 pub mod layout;
 pub mod names;
 pub mod primitives;

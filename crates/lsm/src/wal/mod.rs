@@ -1,73 +1,152 @@
 //! The write-ahead log: frames that survive a crash whole or not at all, and the proof of which.
-//! skeleton: owner of wal/, batch.rs.
-
-use std::sync::Arc;
 
 use siltstone_io::env::Env;
 
-use crate::{error::Result, types::{LogId, Sequence}};
+use crate::{
+    error::Result,
+    options::Durability,
+    types::{LogId, Sequence},
+};
 
 /// What a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Payload<'a> {
-    /// An encoded batch whose first operation has this sequence.
-    Batch { first_sequence: Sequence, operations: u32, encoded: &'a [u8] },
-    /// Queue edit `number` takes this place; it has one sequence of its own.
-    Marker { sequence: Sequence, number: u64 },
+    /// An encoded batch.
+    Batch {
+        /// The sequence of its first operation; the others follow.
+        first_sequence: Sequence,
+        /// How many operations it has, at least one.
+        operations: u32,
+        /// The operations, see [`crate::batch::Batch::encoded`].
+        encoded: &'a [u8],
+    },
+    /// A queue edit takes its place in the order of commits here.
+    Marker {
+        /// The one sequence that it takes.
+        sequence: Sequence,
+        /// The number of the edit in the manifest.
+        number: u64,
+    },
 }
 
 /// A place in the logs: everything before it was handed to the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position { pub log: LogId, pub offset: u64 }
+pub struct Position {
+    /// The log.
+    pub log: LogId,
+    /// Bytes from its start.
+    pub offset: u64,
+}
 
-/// How one log ended, for the first frame of its successor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Predecessor { pub log: LogId, pub length: u64, pub last_sequence: Sequence, pub rolling_crc: u32 }
-
-/// The logs being written: the active one and the sync stream. Appending is by one thread at a time
-/// (the caller holds its own lock); syncing is by any thread.
+/// The logs being written: the active one and the sync stream.
+///
+/// Appending is by one thread at a time (the caller holds its own lock); syncing and zeroing are by
+/// any thread.
 #[derive(Debug)]
 pub struct Wal {}
 
-/// An empty log, created and durable (file synced, folder synced), ready to be switched to.
-#[derive(Debug)]
+/// An empty log, created and durable (file and folder synced), ready to be switched to.
+#[derive(Clone, Debug)]
 pub struct ReadyLog {}
 
 impl ReadyLog {
     /// Creates log `id` with a fresh salt.
+    ///
+    /// # Errors
+    /// What the disk says; `NoSpace` leaves nothing that matters.
     pub fn create(_env: &Env, _store_id: [u8; 16], _id: LogId) -> Result<Self> {
+        todo!()
+    }
+
+    /// Its identifier.
+    pub fn id(&self) -> LogId {
         todo!()
     }
 }
 
 impl Wal {
-    /// Starts writing in an empty log; `predecessor` None for the first log after an open that flushed everything.
-    pub fn start(_env: &Env, _log: ReadyLog) -> Result<Self> {
+    /// Starts writing in an empty log that has no predecessor: all older logs are flushed, and the
+    /// replay floor will be this log before anything in it is acknowledged.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn start(_log: ReadyLog) -> Result<Self> {
         todo!()
     }
-    /// Appends a group with one write. `sync` groups end padded to 4 KiB. Returns the position after it.
-    /// A failed write poisons the WAL.
-    pub fn append(&self, _group: &[Payload<'_>], _sync: bool) -> Result<Position> {
+
+    /// Appends a group with one write and returns the place after it. A `Sync` group ends padded to
+    /// 4 KiB, so that the sync that follows writes no page twice.
+    ///
+    /// # Errors
+    /// `NoSpace` when nothing was written and nothing is lost: the caller may go on. `Indeterminate`
+    /// when the write failed otherwise (the WAL is then poisoned), `Poisoned` when it was before.
+    pub fn append(&self, _group: &[Payload<'_>], _durability: Durability) -> Result<Position> {
         todo!()
     }
+
     /// Seals the active log and goes on in `next`, whose first frame names the sealed one.
+    ///
+    /// # Errors
+    /// As [`Wal::append`]; after `NoSpace` the old log goes on, and a clone of `next` can be used
+    /// later.
     pub fn rotate(&self, _next: ReadyLog) -> Result<()> {
         todo!()
     }
-    /// Returns when everything before `position` is durable. One fdatasync at a time; one covers all that
-    /// was written before it started. Any failure poisons: this and all later calls fail.
+
+    /// The place after all that was appended.
+    pub fn end(&self) -> Position {
+        todo!()
+    }
+
+    /// Returns when everything before `position` is durable. One `fdatasync` at a time; one covers
+    /// all that was written before it started.
+    ///
+    /// # Errors
+    /// `Indeterminate` when a write or sync failed before `position` was durable; the WAL is then
+    /// poisoned.
     pub fn sync_to(&self, _position: Position) -> Result<()> {
         todo!()
     }
-    /// One step of zeroing ahead of the sync position (<= 1 MiB); false when there is nothing to do.
+
+    /// One step of writing zeros ahead of the commits (at most 1 MiB), so that their syncs neither
+    /// allocate nor grow the file. `false` when there is nothing to do, as in a log without `Sync`
+    /// commits.
+    ///
+    /// # Errors
+    /// What the disk says; the WAL is then poisoned.
     pub fn zero_ahead(&self) -> Result<bool> {
+        todo!()
+    }
+
+    /// Ends the active log for good: syncs it, seals it, syncs again. Nothing can be appended after.
+    ///
+    /// # Errors
+    /// As [`Wal::append`] and [`Wal::sync_to`].
+    pub fn close(&self) -> Result<()> {
+        todo!()
+    }
+
+    /// Fails with `Poisoned`, naming the cause, when a write or sync has failed.
+    ///
+    /// # Errors
+    /// `Poisoned`.
+    pub fn check(&self) -> Result<()> {
         todo!()
     }
 }
 
+/// Which logs to replay, from where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplayRange {
+    /// The first log, and the first sequence that is not in segments yet.
+    pub floor: (LogId, Sequence),
+    /// The last log that the manifest calls ready.
+    pub last: LogId,
+}
+
 /// What recovery found.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecoveryReport {
     /// The last sequence of the prefix, 0 if nothing was replayed.
     pub last_sequence: Sequence,
@@ -77,16 +156,21 @@ pub struct RecoveryReport {
     pub dropped: Vec<(Position, u64)>,
 }
 
-/// Reads the logs `floor..=last` (all must exist), decides where the prefix ends, and calls `visit` for each
-/// payload with sequence >= `floor_sequence` in order.
-/// `edit_is_durable(number)` tells whether the manifest holds queue edit `number`; the prefix ends at a marker that is not.
+/// Reads the logs of `range` (all must exist), decides where the prefix ends, and calls `visit` for
+/// each payload from the floor's sequence on, in order.
+///
+/// `edit_is_durable(number)` tells whether the manifest holds queue edit `number`; the prefix ends
+/// at a marker whose edit it lacks.
+///
+/// # Errors
+/// `Corrupt`, naming log and offset, when bytes that were proven durable are damaged or a log is
+/// missing; `Io` when a log cannot be read or synced; what `visit` returns.
 pub fn recover(
-    _env: &Env, _store_id: [u8; 16], _floor: (LogId, Sequence), _last: LogId,
+    _env: &Env,
+    _store_id: [u8; 16],
+    _range: ReplayRange,
     _edit_is_durable: &dyn Fn(u64) -> bool,
     _visit: &mut dyn FnMut(Payload<'_>) -> Result<()>,
 ) -> Result<RecoveryReport> {
     todo!()
 }
-
-#[expect(dead_code, reason = "skeleton")]
-fn unused(_: Arc<Wal>) {}
