@@ -9,7 +9,12 @@
 
 pub mod backend;
 pub mod cancel;
+pub mod codec;
 pub mod error;
+pub mod fetch;
+pub mod format;
 pub mod names;
 pub mod options;
+pub mod pipeline;
+pub mod plan;
 pub mod progress;
