@@ -16,6 +16,7 @@ pub mod manifest;
 pub mod memtable;
 pub mod merge;
 pub mod options;
+pub mod output;
 pub mod restore;
 pub mod segment;
 pub mod store;

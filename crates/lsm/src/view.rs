@@ -1,17 +1,33 @@
 //! [`View`]: the memtables and segments that make up the store at one moment. Get, scan, snapshot
 //! and backup all hold one; there is no second consistency mechanism.
-//! skeleton: owner of memtable/, merge.rs, view.rs, compaction/, flush.rs
+//!
+//! Sources go from new to old: memtables, level 0 newest first, then one segment a level. For any
+//! key, all that a source says is newer than all that the sources after it say; flush and compaction
+//! keep that true, for range tombstones too. So the first source that knows the key, or covers it
+//! with a range tombstone, decides, and nothing older is read.
 
-use std::{ops::Bound, sync::Arc};
+use std::{
+    ops::{Bound, Deref},
+    sync::Arc,
+};
 
 use crate::{
     catalog::Catalog,
     error::Result,
+    format::primitives::entry_sum,
     memtable::{Memtable, SharedBytes},
+    merge::cover::newest_over,
     segment::ValueRef,
-    types::{Sequence, TreeId},
-    version::{SegmentOpener, Version},
+    types::{EntryKind, Sequence, TreeId},
+    version::{Segment, SegmentOpener, TreeVersion, Version},
+    view::scan::KeyRange,
 };
+
+pub mod scan;
+#[cfg(test)]
+mod tests;
+
+pub use scan::Scan;
 
 /// What the store consists of at one moment; immutable but for the growing active memtable, whose
 /// newer entries are hidden by the sequence a reader brings.
@@ -19,20 +35,36 @@ use crate::{
 pub struct View {
     /// Newest first; the first is active.
     pub memtables: Vec<Arc<Memtable>>,
+    /// The segments of each tree.
     pub version: Arc<Version>,
+    /// The collections.
     pub catalog: Arc<Catalog>,
 }
 
 /// A value read, pinned where it lives.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Value {
+    /// In a memtable.
     Memtable(SharedBytes),
+    /// In a block of a segment.
     Segment(ValueRef),
 }
 
 impl AsRef<[u8]> for Value {
     fn as_ref(&self) -> &[u8] {
-        todo!()
+        match self {
+            Self::Memtable(bytes) => bytes.as_ref(),
+            Self::Segment(value) => value.as_ref(),
+        }
+    }
+}
+
+impl Deref for Value {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.as_ref()
     }
 }
 
@@ -47,34 +79,119 @@ pub struct Digest {
     pub sum: u128,
 }
 
+/// What one source says of a key.
+struct Said<V> {
+    entry: Option<(Sequence, EntryKind, V)>,
+    /// The newest visible range tombstone over the key; 0 if none.
+    covering: Sequence,
+}
+
+impl<V> Said<V> {
+    /// `Some` if the source decides: the value, or that there is none.
+    fn decides(self) -> Option<Option<V>> {
+        match self.entry {
+            Some((sequence, EntryKind::Put, value)) if sequence > self.covering => {
+                Some(Some(value))
+            }
+            None if self.covering == 0 => None,
+            _ => Some(None),
+        }
+    }
+}
+
 impl View {
-    /// Reads all rows of a tree as of `sequence` and sums them up.
-    pub fn digest(self: &Arc<Self>, _opener: &SegmentOpener, _tree: TreeId, _sequence: Sequence) -> Result<Digest> {
-        todo!()
-    }
     /// The value of `key` in `tree` as of `sequence`.
-    pub fn get(&self, _opener: &SegmentOpener, _tree: TreeId, _key: &[u8], _sequence: Sequence) -> Result<Option<Value>> {
-        todo!()
+    ///
+    /// # Errors
+    /// `Corrupt` or `Io` when a segment cannot be read.
+    pub fn get(
+        &self,
+        opener: &SegmentOpener,
+        tree: TreeId,
+        key: &[u8],
+        sequence: Sequence,
+    ) -> Result<Option<Value>> {
+        for memtable in &self.memtables {
+            let said = Said {
+                entry: memtable.get(tree, key, sequence),
+                covering: memtable.covering(tree, key, sequence),
+            };
+            if let Some(value) = said.decides() {
+                return Ok(value.map(Value::Memtable));
+            }
+        }
+        let Some(segments) = self.version.tree(tree) else { return Ok(None) };
+        for segment in holding(segments, key) {
+            if let Some(value) = ask(segment, opener, key, sequence)?.decides() {
+                return Ok(value.map(Value::Segment));
+            }
+        }
+        Ok(None)
     }
-    /// Rows of a key range in order; double-ended.
-    pub fn scan(self: &Arc<Self>, _opener: &SegmentOpener, _tree: TreeId, _range: (Bound<Vec<u8>>, Bound<Vec<u8>>), _sequence: Sequence) -> Result<Scan> {
-        todo!()
+
+    /// The rows of a key range in order, from both ends.
+    ///
+    /// # Errors
+    /// `Corrupt` or `Io` when the range tombstones of a segment cannot be read.
+    pub fn scan(
+        self: &Arc<Self>,
+        opener: &SegmentOpener,
+        tree: TreeId,
+        range: (Bound<Vec<u8>>, Bound<Vec<u8>>),
+        sequence: Sequence,
+    ) -> Result<Scan> {
+        Scan::new(self, opener, tree, KeyRange::from(range), sequence)
+    }
+
+    /// Reads all rows of a tree as of `sequence` and sums them up.
+    ///
+    /// # Errors
+    /// `Corrupt` or `Io` when a segment cannot be read.
+    pub fn digest(
+        self: &Arc<Self>,
+        opener: &SegmentOpener,
+        tree: TreeId,
+        sequence: Sequence,
+    ) -> Result<Digest> {
+        let mut digest = Digest::default();
+        let mut rows = Scan::new(self, opener, tree, KeyRange::default(), sequence)?.cursor()?;
+        rows.seek_first()?;
+        while let Some((key, value)) = rows.row() {
+            digest.rows += 1;
+            digest.bytes += (key.len() + value.len()) as u64;
+            digest.sum = digest.sum.wrapping_add(entry_sum(key, 0, EntryKind::Put, value));
+            rows.next()?;
+        }
+        Ok(digest)
     }
 }
 
-/// Rows of a scan: `Iterator` and `DoubleEndedIterator` of `Result<(Vec<u8>, Vec<u8>)>`.
-pub struct Scan {}
-
-impl Iterator for Scan {
-    type Item = Result<(Vec<u8>, Vec<u8>)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        todo!()
-    }
+/// The segments whose bounds hold `key`, newest first.
+fn holding<'a>(tree: &'a TreeVersion, key: &'a [u8]) -> impl Iterator<Item = &'a Arc<Segment>> {
+    let within = move |segment: &&Arc<Segment>| segment.meta.overlaps(key, Some(key));
+    let (level0, lower) = tree.levels.split_at(tree.levels.len().min(1));
+    let recent = level0.iter().flatten().filter(within);
+    // Neighbours may touch where a range tombstone was cut, so more than one may hold the key.
+    let settled = lower.iter().flat_map(move |level| {
+        let first = level.partition_point(|segment| {
+            segment.meta.key_max.as_deref().is_some_and(|max| max < key)
+        });
+        level[first..].iter().take_while(within)
+    });
+    recent.chain(settled)
 }
 
-impl DoubleEndedIterator for Scan {
-    fn next_back(&mut self) -> Option<Self::Item> {
-        todo!()
-    }
+fn ask(
+    segment: &Segment,
+    opener: &SegmentOpener,
+    key: &[u8],
+    sequence: Sequence,
+) -> Result<Said<ValueRef>> {
+    let reader = segment.reader(opener)?;
+    let covering = if segment.meta.counts.range_deletes == 0 {
+        0
+    } else {
+        newest_over(reader.range_tombstones(), key, sequence)
+    };
+    Ok(Said { entry: reader.get(key, sequence)?, covering })
 }
