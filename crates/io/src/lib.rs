@@ -18,4 +18,5 @@ pub mod fault;
 pub mod os;
 pub mod path;
 pub mod sim;
+pub mod tap;
 pub mod trace;
