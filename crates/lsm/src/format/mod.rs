@@ -7,3 +7,4 @@ pub mod batch;
 pub mod layout;
 pub mod names;
 pub mod primitives;
+pub mod wal;
