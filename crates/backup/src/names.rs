@@ -185,9 +185,10 @@ impl BackupId {
         parse_hex(hex).map(AttemptId)
     }
 
-    /// Part `number` of the descriptor of a node.
-    pub fn part_object(&self, node: &NodeName, number: u32) -> String {
-        format!("{self}/{node}/backup-{number}.jsonl")
+    /// Part `number` of the descriptor of a node. It names the attempt, so that two attempts of one
+    /// backup never write one object: the loser cannot spoil what the winner committed.
+    pub fn part_object(&self, node: &NodeName, attempt: AttemptId, number: u32) -> String {
+        format!("{self}/{node}/backup-{attempt}-{number}.jsonl")
     }
 }
 

@@ -19,7 +19,6 @@ pub mod options;
 pub mod output;
 pub mod restore;
 pub mod segment;
-pub mod shared_map;
 pub mod store;
 pub mod types;
 pub mod version;

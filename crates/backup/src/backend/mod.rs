@@ -4,10 +4,22 @@
 //! at all; only [`PutMode::NoReplace`] says anything about two writers of one name. All retries,
 //! time limits and bounds on parallel requests are inside; an error that comes out is final.
 
-use std::{fmt, ops::Range, sync::Arc, time::Duration};
+mod config;
+mod door;
+mod folder;
+mod message;
+mod operator;
+mod runtime;
+mod service;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, ops::Range, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use siltstone_io::env::Env;
 
+pub use self::config::{BackendConfig, S3Config, Secret};
 use crate::{cancel::Cancel, error::Result};
 
 /// Bytes of one part that a writer sends at a time.
@@ -15,6 +27,32 @@ pub const PART_BYTES: usize = 5 << 20;
 
 /// Parts of one object on their way at the same time.
 pub const PARTS_IN_FLIGHT: usize = 4;
+
+/// Opens a backend. Nothing is asked of it yet: one that is misconfigured answers its first call
+/// with an error that says so.
+///
+/// # Errors
+/// `Invalid` for a configuration that cannot be, `Io` or `Denied` for a folder.
+pub fn open(config: &BackendConfig) -> Result<Arc<dyn Backend>> {
+    match config {
+        BackendConfig::Folder(root) => open_folder(root),
+        BackendConfig::Memory => door::memory(),
+        BackendConfig::S3(config) => door::s3(config),
+    }
+}
+
+/// Opens the root of a disk as a backend; `env` also names temporary files.
+///
+/// # Errors
+/// `Io` if the system has no threads left.
+pub fn open_disk(env: Env) -> Result<Arc<dyn Backend>> {
+    let describe = "a disk".to_owned();
+    door::folder(env, describe)
+}
+
+fn open_folder(_root: &Path) -> Result<Arc<dyn Backend>> {
+    todo!("waits for the disk of the operating system")
+}
 
 /// A place for objects.
 pub trait Backend: fmt::Debug + Send + Sync {

@@ -5,7 +5,5 @@
 
 pub mod batch;
 pub mod layout;
-pub mod manifest;
 pub mod names;
 pub mod primitives;
-pub mod wal;

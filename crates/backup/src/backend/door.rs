@@ -1,0 +1,115 @@
+//! The one door to `OpenDAL`: the rows that make its operators, and the words its errors get.
+//!
+//! Requests to remote stores time out, then are tried again with growing, jittered delays, as far
+//! as the retry budget allows. A conditional put alone is never tried again by itself: only the
+//! caller can tell its own earlier success from somebody else's.
+
+use std::{error::Error as _, sync::Arc, time::Duration};
+
+pub(super) use opendal::{
+    Buffer, Capability, Error as OperatorError, ErrorKind as OperatorErrorKind, Metadata,
+    MetadataBuilder, OperationContext, Operator, Result as OperatorResult, Writer, raw,
+};
+use opendal::{
+    layers::{RetryEvent, RetryLayer, TimeoutLayer},
+    services,
+};
+use siltstone_io::env::Env;
+
+use super::{
+    Backend, S3Config,
+    folder::Folder,
+    message::{Doing, failure},
+    operator::Operated,
+    runtime::Watch,
+    service::FolderService,
+};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Longest time for one request without a body, and for one part of a body.
+const CONTROL_TIMEOUT: Duration = Duration::from_secs(20);
+const PART_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Tries after the first, and the delays between them before jitter.
+const RETRIES_MAX: usize = 5;
+const RETRY_DELAY_MIN: Duration = Duration::from_millis(200);
+const RETRY_DELAY_MAX: Duration = Duration::from_secs(20);
+
+/// Objects in a folder of the operating system or of a simulated disk.
+pub(super) fn folder(env: Env, describe: String) -> Result<Arc<dyn Backend>> {
+    let service = FolderService(Arc::new(Folder::new(env)));
+    let operator = Operator::from_parts(OperationContext::default(), Arc::new(service));
+    Operated::start(describe, operator.clone(), operator, Watch::default())
+}
+
+/// Objects in memory, gone with the last handle.
+pub(super) fn memory() -> Result<Arc<dyn Backend>> {
+    let describe = "memory".to_owned();
+    let operator =
+        Operator::new(services::Memory::default()).map_err(|e| unusable(&describe, &e))?;
+    Operated::start(describe, operator.clone(), operator, Watch::default())
+}
+
+/// Objects in a bucket of S3 or of something that speaks its language.
+pub(super) fn s3(config: &S3Config) -> Result<Arc<dyn Backend>> {
+    let describe = format!("s3 bucket '{}' at {}", config.bucket, config.endpoint_url());
+    let mut builder = services::S3::default()
+        .bucket(&config.bucket)
+        .root(&config.root)
+        .endpoint(&config.endpoint_url())
+        .region(config.region_or_default())
+        .checksum_algorithm("crc32c");
+    if let Some((key_id, secret)) = &config.credentials {
+        builder = builder.access_key_id(key_id).secret_access_key(secret.expose());
+        builder = builder.disable_config_load().disable_ec2_metadata();
+    }
+    let operator = Operator::new(builder).map_err(|error| unusable(&describe, &error))?;
+    remote(describe, operator)
+}
+
+/// Adds time limits and retries.
+fn remote(describe: String, operator: Operator) -> Result<Arc<dyn Backend>> {
+    let timeout = TimeoutLayer::new().with_timeout(CONTROL_TIMEOUT).with_io_timeout(PART_TIMEOUT);
+    let once = operator.layer(timeout);
+    let watch = Watch::default();
+    let budget = Arc::clone(&watch.budget);
+    let retry = RetryLayer::new()
+        .with_jitter()
+        .with_min_delay(RETRY_DELAY_MIN)
+        .with_max_delay(RETRY_DELAY_MAX)
+        .with_max_times(RETRIES_MAX)
+        .with_notify(move |_: RetryEvent<'_>| budget.count_retry());
+    Operated::start(describe, once.clone().layer(retry), once, watch)
+}
+
+fn unusable(describe: &str, error: &OperatorError) -> Error {
+    failure(ErrorKind::Invalid, Doing { verb: "use", object: "", place: describe }, error.message())
+}
+/// Kind and words of a failure of the operator.
+pub(super) fn explain(doing: Doing<'_>, error: &OperatorError) -> Error {
+    if let Some(own) = error.source().and_then(|source| source.downcast_ref::<Error>()) {
+        let message = format!("cannot {} '{}' in {}: {own}", doing.verb, doing.object, doing.place);
+        return Error::new(own.kind(), message);
+    }
+    let kind = match error.kind() {
+        OperatorErrorKind::ConfigInvalid
+        | OperatorErrorKind::Unsupported
+        | OperatorErrorKind::IsADirectory
+        | OperatorErrorKind::NotADirectory => ErrorKind::Invalid,
+        OperatorErrorKind::NotFound => ErrorKind::NotFound,
+        OperatorErrorKind::PermissionDenied => ErrorKind::Denied,
+        OperatorErrorKind::AlreadyExists | OperatorErrorKind::ConditionNotMatch => {
+            ErrorKind::Exists
+        }
+        OperatorErrorKind::RangeNotSatisfied => ErrorKind::Corrupt,
+        _ if error.message().contains("credential") => ErrorKind::Denied,
+        _ => ErrorKind::Unavailable,
+    };
+    let deepest = std::iter::successors(error.source(), |&source| source.source()).last();
+    match deepest {
+        Some(cause) if error.kind() == OperatorErrorKind::Unexpected => {
+            failure(kind, doing, &cause.to_string())
+        }
+        _ => failure(kind, doing, error.message()),
+    }
+}

@@ -1,0 +1,264 @@
+//! Objects as files of a folder, durable when a call returns. Blocking; knows nothing of clients.
+//!
+//! An object is written under a temporary name, synced, and then takes its name in one rename,
+//! after which the folder is synced: it is there whole or not at all, also after a power cut.
+//! Temporary names belong to one process, which holds a lock as long as it lives; the next process
+//! that writes removes those whose lock is free.
+
+use std::{
+    ops::Range,
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use siltstone_io::{
+    disk::{BlockSource, Disk, LockGuard, ReadMode, Rename, StreamWriter},
+    env::Env,
+    error::ErrorKind as IoErrorKind,
+    exact,
+    path::RelPath,
+};
+
+use super::{Depth, ObjectEntry, PutMode};
+use crate::error::{Error, ErrorKind, Result};
+
+const TEMPORARY: &str = ".tmp";
+const LOCK_SUFFIX: &str = ".lock";
+
+/// The objects below the root of a disk.
+#[derive(Debug)]
+pub(super) struct Folder {
+    env: Env,
+    session: OnceLock<Session>,
+    opening: Mutex<()>,
+    files_made: AtomicU64,
+}
+
+/// The right to temporary names that start with `name`.
+#[derive(Debug)]
+struct Session {
+    name: String,
+    _lock: Box<dyn LockGuard>,
+}
+
+/// An object that does not have its name yet.
+#[derive(Debug)]
+pub(super) struct NewObject {
+    folder: Arc<Folder>,
+    temporary: RelPath,
+    stream: Option<Box<dyn StreamWriter>>,
+    written: u64,
+}
+
+impl Folder {
+    /// Objects below the root of the disk of `env`.
+    pub(super) fn new(env: Env) -> Self {
+        let (session, opening) = (OnceLock::new(), Mutex::new(()));
+        Self { env, session, opening, files_made: AtomicU64::new(0) }
+    }
+
+    /// Starts an object of about `len_hint` bytes (0 if unknown).
+    pub(super) fn begin(self: &Arc<Self>, len_hint: u64) -> Result<NewObject> {
+        let session = self.session()?;
+        let number = self.files_made.fetch_add(1, Ordering::Relaxed);
+        let temporary = path(&format!("{TEMPORARY}/{session}-{number}"))?;
+        let stream = Some(self.disk().create_stream(&temporary, len_hint)?);
+        Ok(NewObject { folder: Arc::clone(self), temporary, stream, written: 0 })
+    }
+
+    /// Opens an object for reading at positions.
+    pub(super) fn open(&self, object: &str) -> Result<Arc<dyn BlockSource>> {
+        Ok(self.disk().open_blocks(&path(object)?, ReadMode::Direct)?)
+    }
+
+    /// The length of an object in bytes.
+    pub(super) fn length(&self, object: &str) -> Result<u64> {
+        Ok(self.disk().file_len(&path(object)?)?)
+    }
+
+    /// All objects below `prefix`, in name order.
+    pub(super) fn list(&self, prefix: &str, depth: Depth) -> Result<Vec<ObjectEntry>> {
+        let mut found = Vec::new();
+        let mut folders = vec![prefix.to_owned()];
+        while let Some(folder) = folders.pop() {
+            let entries = match self.disk().list(&path(folder.trim_end_matches('/'))?) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == IoErrorKind::NotFound => continue,
+                Err(error) => return Err(error.into()),
+            };
+            for entry in entries {
+                let name = format!("{folder}{}", entry.name);
+                match (entry.is_dir, depth) {
+                    (true, _) if name == TEMPORARY => {}
+                    (true, Depth::All) => folders.push(name + "/"),
+                    (true, Depth::One) => {
+                        let name = name + "/";
+                        found.push(ObjectEntry { name, length: 0, modified: None });
+                    }
+                    (false, _) => match self.length(&name) {
+                        Ok(length) => found.push(ObjectEntry { name, length, modified: None }),
+                        Err(error) if error.kind() == ErrorKind::NotFound => {} // just removed
+                        Err(error) => return Err(error),
+                    },
+                }
+            }
+        }
+        found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(found)
+    }
+
+    /// Removes an object if it is there, and the folders that are empty without it.
+    pub(super) fn delete(&self, object: &str) -> Result<()> {
+        let object = path(object)?;
+        match self.disk().remove(&object) {
+            Ok(()) => {}
+            Err(error) if error.kind() == IoErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        let mut folder = object.parent();
+        self.disk().sync_dir(&folder)?;
+        // The first folder that is in use, or stays for another reason, ends this: an empty folder
+        // does no harm, and one that comes back to life is made again.
+        while folder != RelPath::root() && self.disk().remove_dir(&folder).is_ok() {
+            folder = folder.parent();
+        }
+        Ok(())
+    }
+
+    fn disk(&self) -> &dyn Disk {
+        &*self.env.disk
+    }
+
+    /// Makes the folders of `dir` that are missing, each durable in its parent.
+    fn make_dirs(&self, dir: &RelPath) -> Result<()> {
+        if *dir == RelPath::root() {
+            return Ok(());
+        }
+        match self.disk().create_dir(dir) {
+            Ok(()) => Ok(self.disk().sync_dir(&dir.parent())?),
+            Err(error) if error.kind() == IoErrorKind::Exists => Ok(()),
+            Err(error) if error.kind() == IoErrorKind::NotFound => {
+                self.make_dirs(&dir.parent())?;
+                self.make_dirs(dir)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn session(&self) -> Result<&str> {
+        let _guard = self.opening.lock().expect("no code panics while holding it");
+        if let Some(session) = self.session.get() {
+            return Ok(&session.name);
+        }
+        self.make_dirs(&path(TEMPORARY)?)?;
+        let id = u128::from_le_bytes(self.env.unique_id());
+        let name = format!("{id:032x}");
+        let lock_path = path(&format!("{TEMPORARY}/{name}{LOCK_SUFFIX}"))?;
+        let lock = self.disk().lock(&lock_path, &std::process::id().to_string())?;
+        self.remove_abandoned(&name)?;
+        Ok(&self.session.get_or_init(|| Session { name, _lock: lock }).name)
+    }
+
+    /// Removes the temporary files of processes that no longer live.
+    fn remove_abandoned(&self, own: &str) -> Result<()> {
+        let temporary = path(TEMPORARY)?;
+        let mut names: Vec<String> =
+            self.disk().list(&temporary)?.into_iter().map(|entry| entry.name).collect();
+        names.sort_unstable();
+        for lock_name in names.iter().filter(|name| name.ends_with(LOCK_SUFFIX)) {
+            let session = lock_name.trim_end_matches(LOCK_SUFFIX);
+            let lock_path = temporary.join(lock_name)?;
+            if session == own {
+                continue;
+            }
+            let Ok(_lock) = self.disk().lock(&lock_path, "") else { continue };
+            let files = names.iter().filter(|name| {
+                name.strip_prefix(session).is_some_and(|rest| rest.starts_with('-'))
+            });
+            for file in files {
+                self.remove_quietly(&temporary.join(file)?)?;
+            }
+            self.remove_quietly(&lock_path)?;
+        }
+        Ok(())
+    }
+
+    fn remove_quietly(&self, file: &RelPath) -> Result<()> {
+        match self.disk().remove(file) {
+            Err(error) if error.kind() != IoErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Folder {
+    /// Takes the lock file along; should that fail, the next process does it.
+    fn drop(&mut self) {
+        if let Some(session) = self.session.get() {
+            let lock = path(&format!("{TEMPORARY}/{}{LOCK_SUFFIX}", session.name));
+            drop(lock.and_then(|lock| self.remove_quietly(&lock)));
+        }
+    }
+}
+
+impl NewObject {
+    /// Appends bytes.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let stream = self.stream.as_mut().expect("a finished object is not written");
+        stream.write(bytes)?;
+        self.written += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Syncs the bytes and gives the object its name. Returns its length.
+    pub(super) fn publish(mut self, object: &str, mode: PutMode) -> Result<u64> {
+        let object = path(object)?;
+        let stream = self.stream.take().expect("an object is published once");
+        let length = stream.finish()?;
+        assert_eq!(length, self.written, "a stream holds what was written to it");
+        let rename = match mode {
+            PutMode::Replace => Rename::Replace,
+            PutMode::NoReplace => Rename::NoReplace,
+        };
+        for last_try in [false, false, true] {
+            self.folder.make_dirs(&object.parent())?;
+            match self.folder.disk().rename(&self.temporary, &object, rename) {
+                Ok(()) => break,
+                // A delete of the folder's last object took the folder along in between.
+                Err(error) if error.kind() == IoErrorKind::NotFound && !last_try => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.folder.disk().sync_dir(&object.parent())?;
+        Ok(length)
+    }
+}
+
+impl Drop for NewObject {
+    /// Removes what did not get its name; should that fail, the next process does it.
+    fn drop(&mut self) {
+        drop(self.stream.take());
+        drop(self.folder.remove_quietly(&self.temporary));
+    }
+}
+
+/// Reads a range of an open object, whole.
+pub(super) fn read_range(source: &dyn BlockSource, range: Range<u64>) -> Result<Vec<u8>> {
+    let inside = range.start <= range.end && range.end <= source.len();
+    if !inside {
+        return Err(Error::corrupt(
+            source.path(),
+            format!("it ends at byte {}, bytes up to {} were expected", source.len(), range.end),
+        ));
+    }
+    let length = usize::try_from(range.end - range.start).expect("u64 fits usize on Linux");
+    let mut bytes = vec![0; length];
+    exact::read_exact_at(source, range.start, &mut bytes)?;
+    Ok(bytes)
+}
+
+fn path(object: &str) -> Result<RelPath> {
+    Ok(RelPath::new(object)?)
+}
