@@ -10,14 +10,15 @@ use crate::{
 /// Writes all bytes of all parts from `offset`.
 ///
 /// # Errors
-/// As [`Log::write_at`]; `Device` if the disk stops taking bytes.
+/// As [`Log::write_at`], with the offset of the first byte that was not taken: an error at `offset`
+/// itself has written nothing. `Device` if the disk stops taking bytes.
 pub fn write_all_at(log: &dyn Log, offset: u64, parts: &[&[u8]]) -> Result<()> {
     let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
     let mut left = slices.as_mut_slice();
     IoSlice::advance_slices(&mut left, 0); // drops leading empty parts
     let mut at = offset;
     while !left.is_empty() {
-        let written = log.write_at(at, left)?;
+        let written = log.write_at(at, left).map_err(|error| error.at(at))?;
         if written == 0 {
             return Err(Error::new(ErrorKind::Device, "write", log.path()).at(at));
         }

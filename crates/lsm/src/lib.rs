@@ -19,6 +19,7 @@ pub mod options;
 pub mod output;
 pub mod restore;
 pub mod segment;
+pub mod shared_map;
 pub mod store;
 pub mod types;
 pub mod version;

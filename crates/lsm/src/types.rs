@@ -98,6 +98,18 @@ pub enum EntryKind {
     Delete = 2,
 }
 
+/// Whether a tenant answers reads and writes. Stored as this number in the manifest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum TenantStatus {
+    /// It answers.
+    #[default]
+    Hot = 1,
+    /// On disk only: reads and writes are refused until it is HOT again. Backups include it.
+    Cold = 2,
+}
+
 /// One version of one key, borrowed from wherever it lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {

@@ -5,5 +5,7 @@
 
 pub mod batch;
 pub mod layout;
+pub mod manifest;
 pub mod names;
 pub mod primitives;
+pub mod wal;

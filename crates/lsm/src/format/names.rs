@@ -8,6 +8,8 @@ use crate::types::{FileId, LogId};
 pub const LOCK: &str = "LOCK";
 /// Names the manifest in use.
 pub const CURRENT: &str = "CURRENT";
+/// The next [`CURRENT`] while it is written.
+pub const CURRENT_TMP: &str = "CURRENT.tmp";
 /// The folder of segment files.
 pub const FILES: &str = "files";
 

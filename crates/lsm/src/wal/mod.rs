@@ -1,11 +1,37 @@
 //! The write-ahead log: frames that survive a crash whole or not at all, and the proof of which.
+//!
+//! A commit is durable once its frames are written and a sync that started after has returned. Logs
+//! follow each other: the active one is sealed, the next one names it in its first frame. What the
+//! frames prove about each other, and how recovery tells a torn tail from corruption, is in
+//! `docs/format.md` and [`recover`]; how they lie in the file is in `format::wal`.
+//!
+//! - `writer` turns groups into frames and writes whole pages.
+//! - `stream` knows what is written and what is durable, and runs one sync at a time.
+//! - `scan` reads one log back; `recovery` decides where the prefix of all logs ends.
 
-use siltstone_io::env::Env;
+mod ready;
+mod recovery;
+mod scan;
+mod stream;
+mod writer;
 
+use std::sync::{Mutex, MutexGuard};
+
+use siltstone_io::{error as io, exact::write_all_at};
+
+pub use self::{
+    ready::ReadyLog,
+    recovery::{RecoveryReport, ReplayRange, recover},
+};
+use self::{
+    stream::{SyncStream, ZERO_STEP_BYTES, Zeroed},
+    writer::Writer,
+};
+pub use crate::format::wal::Position;
 use crate::{
-    error::Result,
+    error::{Error, Result},
     options::Durability,
-    types::{LogId, Sequence},
+    types::Sequence,
 };
 
 /// What a frame carries.
@@ -30,73 +56,75 @@ pub enum Payload<'a> {
     },
 }
 
-/// A place in the logs: everything before it was handed to the disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
-    /// The log.
-    pub log: LogId,
-    /// Bytes from its start.
-    pub offset: u64,
-}
-
 /// The logs being written: the active one and the sync stream.
 ///
 /// Appending is by one thread at a time (the caller holds its own lock); syncing and zeroing are by
 /// any thread.
 #[derive(Debug)]
-pub struct Wal {}
-
-/// An empty log, created and durable (file and folder synced), ready to be switched to.
-#[derive(Clone, Debug)]
-pub struct ReadyLog {}
-
-impl ReadyLog {
-    /// Creates log `id` with a fresh salt.
-    ///
-    /// # Errors
-    /// What the disk says; `NoSpace` leaves nothing that matters.
-    pub fn create(_env: &Env, _store_id: [u8; 16], _id: LogId) -> Result<Self> {
-        todo!()
-    }
-
-    /// Its identifier.
-    pub fn id(&self) -> LogId {
-        todo!()
-    }
+pub struct Wal {
+    writer: Mutex<Writer>,
+    stream: SyncStream,
 }
 
 impl Wal {
     /// Starts writing in an empty log that has no predecessor: all older logs are flushed, and the
-    /// replay floor will be this log before anything in it is acknowledged.
+    /// replay floor is this log before anything in it is acknowledged.
     ///
     /// # Errors
     /// What the disk says.
-    pub fn start(_log: ReadyLog) -> Result<Self> {
-        todo!()
+    pub fn start(log: &ReadyLog) -> Result<Self> {
+        let stream = SyncStream::new(&log.log, log.id);
+        let writer = Mutex::new(Writer::begin(log, &stream, None)?);
+        Ok(Self { writer, stream })
     }
 
-    /// Appends a group with one write and returns the place after it. A `Sync` group ends padded to
-    /// 4 KiB, so that the sync that follows writes no page twice.
+    /// Appends a group and returns the place after it. One write carries the group, unless it is
+    /// over 1 MiB. A `Sync` group ends padded to 4 KiB, so that no later write touches its pages.
     ///
     /// # Errors
-    /// `NoSpace` when nothing was written and nothing is lost: the caller may go on. `Indeterminate`
-    /// when the write failed otherwise (the WAL is then poisoned), `Poisoned` when it was before.
-    pub fn append(&self, _group: &[Payload<'_>], _durability: Durability) -> Result<Position> {
-        todo!()
+    /// `NoSpace` when nothing was written and nothing is lost: the caller may go on.
+    /// `Indeterminate` when the write failed otherwise (the WAL is then poisoned), `Poisoned` when
+    /// it was before, `Unavailable` after [`Wal::close`].
+    ///
+    /// # Panics
+    /// When sequences do not grow, or a batch is empty or over its limit.
+    pub fn append(&self, group: &[Payload<'_>], durability: Durability) -> Result<Position> {
+        let mut writer = self.lock();
+        writer.check_open()?;
+        self.stream.check()?;
+        writer.append(&self.stream, group, durability)?;
+        if durability == Durability::Sync {
+            self.stream.expect_syncs();
+        }
+        Ok(self.stream.end())
     }
 
     /// Seals the active log and goes on in `next`, whose first frame names the sealed one.
     ///
     /// # Errors
-    /// As [`Wal::append`]; after `NoSpace` the old log goes on, and a clone of `next` can be used
-    /// later.
-    pub fn rotate(&self, _next: ReadyLog) -> Result<()> {
-        todo!()
+    /// As [`Wal::append`]; after `NoSpace` the old log goes on, and `next` can be used later. Any
+    /// other failure poisons.
+    pub fn rotate(&self, next: &ReadyLog) -> Result<()> {
+        let mut writer = self.lock();
+        writer.check_open()?;
+        self.stream.check()?;
+        let sealed = writer.seal(&self.stream)?;
+        self.stream.switch(&next.log, next.id);
+        match Writer::begin(next, &self.stream, Some(&sealed)) {
+            Ok(begun) => {
+                *writer = begun;
+                Ok(())
+            }
+            Err(failed) => {
+                self.stream.poison(&failed); // the old log is sealed: there is nowhere to go on
+                Err(failed)
+            }
+        }
     }
 
     /// The place after all that was appended.
     pub fn end(&self) -> Position {
-        todo!()
+        self.stream.end()
     }
 
     /// Returns when everything before `position` is durable. One `fdatasync` at a time; one covers
@@ -105,18 +133,36 @@ impl Wal {
     /// # Errors
     /// `Indeterminate` when a write or sync failed before `position` was durable; the WAL is then
     /// poisoned.
-    pub fn sync_to(&self, _position: Position) -> Result<()> {
-        todo!()
+    ///
+    /// # Panics
+    /// When `position` is past the end.
+    pub fn sync_to(&self, position: Position) -> Result<()> {
+        self.stream.sync_to(position)
     }
 
     /// One step of writing zeros ahead of the commits (at most 1 MiB), so that their syncs neither
     /// allocate nor grow the file. `false` when there is nothing to do, as in a log without `Sync`
-    /// commits.
+    /// commits, or when the disk is full.
     ///
     /// # Errors
     /// What the disk says; the WAL is then poisoned.
     pub fn zero_ahead(&self) -> Result<bool> {
-        todo!()
+        let Some(claim) = self.stream.claim_zeros()? else {
+            return Ok(false);
+        };
+        let zeros = [ZEROS.as_slice(); ZERO_STEP_BYTES as usize / ZEROS.len()];
+        let zeroed = match write_all_at(&*claim.log, claim.range.start, &zeros) {
+            Ok(()) => Zeroed::Written,
+            Err(full) if full.kind() == io::ErrorKind::NoSpace => Zeroed::NoSpace,
+            Err(failed) => {
+                let failed = Error::from(failed);
+                self.stream.poison(&failed);
+                return Err(failed);
+            }
+        };
+        self.stream.end_claim(&claim, zeroed);
+        self.stream.sync_zeros()?;
+        Ok(zeroed == Zeroed::Written)
     }
 
     /// Ends the active log for good: syncs it, seals it, syncs again. Nothing can be appended after.
@@ -124,53 +170,30 @@ impl Wal {
     /// # Errors
     /// As [`Wal::append`] and [`Wal::sync_to`].
     pub fn close(&self) -> Result<()> {
-        todo!()
+        let mut writer = self.lock();
+        writer.check_open()?;
+        self.stream.check()?;
+        self.stream.sync_to(self.stream.end())?; // so that the seal proves all before it
+        writer.seal(&self.stream)?;
+        writer.close();
+        self.stream.sync_to(self.stream.end())
     }
 
-    /// Fails with `Poisoned`, naming the cause, when a write or sync has failed.
+    /// Fails, naming the cause, when a write or sync has failed.
     ///
     /// # Errors
     /// `Poisoned`.
     pub fn check(&self) -> Result<()> {
-        todo!()
+        self.stream.check()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().expect("no code panics while holding it")
     }
 }
 
-/// Which logs to replay, from where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReplayRange {
-    /// The first log, and the first sequence that is not in segments yet.
-    pub floor: (LogId, Sequence),
-    /// The last log that the manifest calls ready.
-    pub last: LogId,
-}
+/// What the zeroer writes, many times.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
-/// What recovery found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RecoveryReport {
-    /// The last sequence of the prefix, 0 if nothing was replayed.
-    pub last_sequence: Sequence,
-    /// Commits replayed.
-    pub commits: u64,
-    /// Bytes dropped as a torn or unsynced tail, with the place.
-    pub dropped: Vec<(Position, u64)>,
-}
-
-/// Reads the logs of `range` (all must exist), decides where the prefix ends, and calls `visit` for
-/// each payload from the floor's sequence on, in order.
-///
-/// `edit_is_durable(number)` tells whether the manifest holds queue edit `number`; the prefix ends
-/// at a marker whose edit it lacks.
-///
-/// # Errors
-/// `Corrupt`, naming log and offset, when bytes that were proven durable are damaged or a log is
-/// missing; `Io` when a log cannot be read or synced; what `visit` returns.
-pub fn recover(
-    _env: &Env,
-    _store_id: [u8; 16],
-    _range: ReplayRange,
-    _edit_is_durable: &dyn Fn(u64) -> bool,
-    _visit: &mut dyn FnMut(Payload<'_>) -> Result<()>,
-) -> Result<RecoveryReport> {
-    todo!()
-}
+#[cfg(test)]
+mod tests;

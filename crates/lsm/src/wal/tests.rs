@@ -1,0 +1,7 @@
+//! Tests of the write-ahead log, on the simulated disk.
+
+mod damage;
+mod faults;
+mod model;
+mod support;
+mod torn;
