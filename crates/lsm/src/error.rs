@@ -71,6 +71,16 @@ impl Error {
         Self { source: Some(source.into()), ..self }
     }
 
+    /// The same failure for another caller that shares it; the cause becomes part of the message.
+    #[must_use]
+    pub(crate) fn repeat(&self) -> Self {
+        let message = match &self.source {
+            Some(source) => format!("{}: {source}", self.message),
+            None => self.message.clone(),
+        };
+        Self { kind: self.kind, message, place: self.place.clone(), source: None }
+    }
+
     /// What the caller can do.
     pub fn kind(&self) -> ErrorKind {
         self.kind

@@ -12,6 +12,7 @@ use crate::{
     memtable::Memtable,
     merge::cover::Cover,
     options::Options,
+    manifest::Record,
     output::{
         Limits, Outputs,
         rewrite::{Target, Tombstones, rewrite},
@@ -28,6 +29,21 @@ pub struct Flushed {
     pub length: u64,
     /// Tree, byte offset and facts of each segment, ascending by tree, then by key.
     pub segments: Vec<(TreeId, u64, SegmentMeta)>,
+}
+
+impl Flushed {
+    /// The records that make the file and its segments part of the store, in level 0.
+    pub fn records(&self) -> Vec<Record> {
+        let segment = |(tree, offset, meta): &(TreeId, u64, SegmentMeta)| Record::AddSegment {
+            tree: *tree,
+            level: 0,
+            file: self.file,
+            offset: *offset,
+            meta: meta.clone(),
+        };
+        let file = Record::AddFile { file: self.file, length: self.length };
+        std::iter::once(file).chain(self.segments.iter().map(segment)).collect()
+    }
 }
 
 /// Writes the newest version of each key of the memtable (older versions are unreachable: readers

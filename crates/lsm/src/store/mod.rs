@@ -1,105 +1,494 @@
-//! [`Store`]: open, write, read, snapshot, catalog, cut, restore.
-//! skeleton: owner of store/
+//! [`Store`]: the engine as its users see it.
+//!
+//! The parts, bottom up: `work` (what waits in the queue), `core` (the shared state), `pressure`
+//! and `commit` (what a leader does), `jobs` (flush, compaction, upkeep), `edits`, `cutting` and
+//! `restoring` (what goes through the queue besides batches), `open`, and `threads`.
 
-use std::{ops::Bound, path::Path, sync::Arc};
+mod collector;
+mod commit;
+mod core;
+mod cutting;
+mod edits;
+mod jobs;
+mod metrics;
+mod open;
+mod poison;
+mod pressure;
+mod restoring;
+mod signal;
+mod threads;
+mod work;
 
-use siltstone_io::env::Env;
 
+use std::{
+    fmt,
+    ops::Bound,
+    path::Path,
+    sync::{Arc, Mutex, atomic::Ordering},
+};
+
+use siltstone_io::{
+    env::Env,
+    os::{OsDisk, StreamEngine},
+};
+
+pub use self::{
+    metrics::{Metrics, StallReason},
+    restoring::RestoreTicket,
+};
+use self::{
+    core::{Core, Published, lock},
+    metrics::read,
+    threads::Threads,
+    work::Work,
+};
 use crate::{
     batch::Batch,
     catalog::{Catalog, TenantStatus},
     cut::Cut,
     error::Result,
-    options::{Durability, Options},
-    restore::RestoreTicket,
+    options::{Background, Durability, Options},
     types::{Sequence, TreeId},
-    view::{Scan, Value, View},
+    view::{Digest, Scan, Value, View},
     wal::RecoveryReport,
 };
 
-/// An open store. Clones share it; it closes when the last is dropped or by `close`.
-#[derive(Clone, Debug)]
-pub struct Store {}
+/// An open store. Clones share it; the last one dropped closes it, without a flush: acknowledged
+/// commits are in the WAL. [`Store::close`] flushes first, so that the next open has nothing to
+/// replay.
+///
+/// # Examples
+///
+/// ```
+/// use siltstone_lsm::{options::{Durability, Options}, store::Store};
+///
+/// # fn main() -> siltstone_lsm::error::Result<()> {
+/// # let folder = std::env::temp_dir().join(format!("siltstone-doc-{}", std::process::id()));
+/// let store = Store::open(&folder, Options::default())?;
+/// let birds = store.create_collection("birds")?;
+/// store.put(birds, b"heron", b"tall", Durability::Sync)?;
+/// assert_eq!(store.get(birds, b"heron")?.as_deref(), Some(&b"tall"[..]));
+/// store.close()?;
+/// # drop(store);
+/// # std::fs::remove_dir_all(&folder).unwrap();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
 
-/// The store at one sequence.
-#[derive(Clone, Debug)]
-pub struct Snapshot {}
+struct Inner {
+    core: Arc<Core>,
+    threads: Mutex<Option<Threads>>,
+}
 
 /// What one background step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step { Flushed, Compacted, Reaped, RolledManifest, PreparedLog, Idle }
-
-/// Counters and sizes.
-#[derive(Clone, Debug, Default)]
-pub struct Metrics {
-    pub commits: u64,
-    pub groups: u64,
-    pub wal_bytes: u64,
-    pub flushes: u64,
-    pub flushed_bytes: u64,
-    pub compactions: u64,
-    pub compacted_bytes: u64,
-    pub segments: u64,
-    pub files: u64,
-    pub segment_bytes: u64,
-    pub memtable_bytes: u64,
-    pub sealed_memtables: u64,
-    pub stall_nanos: u64,
-    pub stalls: u64,
-    pub obsolete_files: u64,
-    pub pinned_obsolete_bytes: u64,
+#[non_exhaustive]
+pub enum Step {
+    /// A sealed memtable became segments.
+    Flushed,
+    /// Segments were merged or moved down a level.
+    Compacted,
+    /// A file that nothing uses was removed.
+    Reaped,
+    /// The manifest was rolled into a fresh snapshot.
+    RolledManifest,
+    /// The next log was made ready.
+    PreparedLog,
+    /// Sequences were reserved.
+    Reserved,
+    /// There was nothing to do.
+    Idle,
 }
 
 impl Store {
-    /// Opens a folder of the operating system.
-    pub fn open(_folder: &Path, _options: Options) -> Result<Self> { todo!() }
-    /// Opens on any disk.
-    pub fn open_on(_env: Env, _options: Options) -> Result<Self> { todo!() }
-    pub fn recovery_report(&self) -> &RecoveryReport { todo!() }
-    pub fn store_id(&self) -> [u8; 16] { todo!() }
-    pub fn catalog(&self) -> Arc<Catalog> { todo!() }
-    pub fn create_collection(&self, _name: &str) -> Result<TreeId> { todo!() }
-    pub fn drop_collection(&self, _name: &str) -> Result<()> { todo!() }
-    pub fn rename_collection(&self, _from: &str, _to: &str) -> Result<()> { todo!() }
-    /// Creates many tenants in one edit.
-    pub fn create_tenants(&self, _collection: &str, _names: &[&str]) -> Result<Vec<TreeId>> { todo!() }
-    pub fn drop_tenants(&self, _collection: &str, _names: &[&str]) -> Result<()> { todo!() }
-    pub fn set_tenant_status(&self, _collection: &str, _names: &[&str], _status: TenantStatus) -> Result<()> { todo!() }
-    /// The tree of a collection, or of one HOT tenant. NotFound / Unavailable (COLD).
-    pub fn tree(&self, _collection: &str, _tenant: Option<&str>) -> Result<TreeId> { todo!() }
-    pub fn put(&self, _tree: TreeId, _key: &[u8], _value: &[u8], _durability: Durability) -> Result<Sequence> { todo!() }
-    pub fn delete(&self, _tree: TreeId, _key: &[u8], _durability: Durability) -> Result<Sequence> { todo!() }
-    /// Removes all rows of a tree (one range tombstone in the WAL).
-    pub fn clear(&self, _tree: TreeId, _durability: Durability) -> Result<Sequence> { todo!() }
-    /// Commits a batch; returns its last sequence.
-    pub fn write(&self, _batch: &Batch, _durability: Durability) -> Result<Sequence> { todo!() }
-    /// Makes all earlier Buffered commits durable.
-    pub fn sync(&self) -> Result<()> { todo!() }
-    pub fn get(&self, _tree: TreeId, _key: &[u8]) -> Result<Option<Value>> { todo!() }
-    pub fn snapshot(&self) -> Snapshot { todo!() }
-    /// Seals the active memtable and waits until all sealed ones are in segments.
-    pub fn flush(&self) -> Result<()> { todo!() }
-    /// Compacts until the picker finds nothing.
-    pub fn compact(&self) -> Result<()> { todo!() }
-    /// One background step (Background::Manual).
-    pub fn step(&self) -> Result<Step> { todo!() }
-    /// The whole store at one instant. Waits for the flush of what the memtables hold.
-    pub fn cut(&self) -> Result<Cut> { todo!() }
-    /// Reserves names for a restore. `Exists` (naming all conflicts) if any is taken.
-    pub fn begin_restore(&self, _names: &[String]) -> Result<RestoreTicket> { todo!() }
-    pub fn metrics(&self) -> Metrics { todo!() }
-    /// Reads and checks every segment, and the manifest's sums.
-    pub fn verify(&self, _progress: &mut dyn FnMut(u64, u64)) -> Result<()> { todo!() }
-    /// Flushes and closes; later calls fail with Unavailable.
-    pub fn close(&self) -> Result<()> { todo!() }
-    /// The disk under the store, for backup reads of pinned files (path: `format::names::file`).
-    pub fn env(&self) -> &Env { todo!() }
+    /// Opens a store in a folder of the operating system; with [`Options::create`] makes one if
+    /// the folder holds none.
+    ///
+    /// # Errors
+    /// `Locked` when it is open elsewhere, `NotFound` when there is none, `Corrupt` or
+    /// `NewerFormat` when its files are damaged or newer, `NoSpace`, `Io`.
+    pub fn open(folder: &Path, options: Options) -> Result<Self> {
+        let open = OsDisk::open;
+        let disk = open(folder, StreamEngine::Auto)?;
+        let _ = (disk, options); todo!()
+    }
+
+    /// Opens a store on any disk.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_on(env: Env, options: Options) -> Result<Self> {
+        let background = options.background;
+        let core = Arc::new(open::open(env, options)?);
+        let threads = match background {
+            Background::Threads => Some(Threads::start(&core)?),
+            Background::Manual => None,
+        };
+        Ok(Self { inner: Arc::new(Inner { core, threads: Mutex::new(threads) }) })
+    }
+
+    /// What recovery found when the store was opened.
+    pub fn recovery_report(&self) -> &RecoveryReport {
+        &self.core().report
+    }
+
+    /// The identity of the store, made when it was created.
+    pub fn store_id(&self) -> [u8; 16] {
+        self.core().store_id
+    }
+
+    /// The world the store lives in; backups read pinned files through its disk, at the paths of
+    /// `format::names::file`.
+    pub fn env(&self) -> &Env {
+        &self.core().env
+    }
+
+    /// The collections and tenants.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.core().published.load().view.catalog)
+    }
+
+    /// Creates a collection and returns the tree of its own rows.
+    ///
+    /// # Errors
+    /// `Exists`, `Invalid` (name), or what [`Store::write`] says.
+    pub fn create_collection(&self, name: &str) -> Result<TreeId> {
+        self.core().create_collection(name)
+    }
+
+    /// Drops a collection with all its tenants and rows. Running backups keep what they cut.
+    ///
+    /// # Errors
+    /// `NotFound`, or what [`Store::write`] says.
+    pub fn drop_collection(&self, name: &str) -> Result<()> {
+        self.core().drop_collection(name)
+    }
+
+    /// Gives a collection another name.
+    ///
+    /// # Errors
+    /// `NotFound`, `Exists`, `Invalid` (name), or what [`Store::write`] says.
+    pub fn rename_collection(&self, from: &str, to: &str) -> Result<()> {
+        self.core().rename_collection(from, to)
+    }
+
+    /// Creates tenants of a collection, HOT, all in one edit; returns their trees.
+    ///
+    /// # Errors
+    /// `NotFound` (collection), `Exists`, `Invalid` (name), or what [`Store::write`] says.
+    pub fn create_tenants(&self, collection: &str, names: &[&str]) -> Result<Vec<TreeId>> {
+        self.core().create_tenants(collection, names)
+    }
+
+    /// Drops tenants and their rows, all in one edit.
+    ///
+    /// # Errors
+    /// `NotFound`, or what [`Store::write`] says.
+    pub fn drop_tenants(&self, collection: &str, names: &[&str]) -> Result<()> {
+        self.core().drop_tenants(collection, names)
+    }
+
+    /// Activates or deactivates tenants, all in one edit. The trees of COLD tenants answer
+    /// nothing; backups include them.
+    ///
+    /// # Errors
+    /// `NotFound`, or what [`Store::write`] says.
+    pub fn set_tenant_status(
+        &self,
+        collection: &str,
+        names: &[&str],
+        status: TenantStatus,
+    ) -> Result<()> {
+        self.core().set_tenant_status(collection, names, status)
+    }
+
+    /// The tree of a collection's own rows, or of one of its tenants.
+    ///
+    /// # Errors
+    /// `NotFound`; `Unavailable` for a COLD tenant.
+    pub fn tree(&self, collection: &str, tenant: Option<&str>) -> Result<TreeId> {
+        self.core().tree(collection, tenant)
+    }
+
+    /// Sets one key.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub fn put(
+        &self,
+        tree: TreeId,
+        key: &[u8],
+        value: &[u8],
+        durability: Durability,
+    ) -> Result<Sequence> {
+        let mut batch = Batch::new();
+        batch.put(tree, key, value)?;
+        self.write(batch, durability)
+    }
+
+    /// Removes one key.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub fn delete(&self, tree: TreeId, key: &[u8], durability: Durability) -> Result<Sequence> {
+        let mut batch = Batch::new();
+        batch.delete(tree, key)?;
+        self.write(batch, durability)
+    }
+
+    /// Removes all rows of a tree. Cost: one commit, whatever the tree holds.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub fn clear(&self, tree: TreeId, durability: Durability) -> Result<Sequence> {
+        let mut batch = Batch::new();
+        batch.delete_range(tree, &[], None)?;
+        self.write(batch, durability)
+    }
+
+    /// Commits a batch whole; returns the sequence of its last operation. An empty batch returns
+    /// at once.
+    ///
+    /// # Errors
+    /// `Invalid` (limits), `NotFound` (a tree that was dropped or is COLD: the batch fails whole),
+    /// `NoSpace` (nothing was written), `Indeterminate` (it may or may not be there after the next
+    /// open), `Poisoned`, `Unavailable` (closed).
+    pub fn write(&self, batch: Batch, durability: Durability) -> Result<Sequence> {
+        if batch.operations() == 0 {
+            return Ok(self.core().visible.load(Ordering::Acquire));
+        }
+        Ok(self.core().submit(Work::Write { batch, durability })?.sequence)
+    }
+
+    /// Makes all commits acknowledged before the call durable, `Buffered` ones too.
+    ///
+    /// # Errors
+    /// `Indeterminate` when the sync fails, `Poisoned`.
+    pub fn sync(&self) -> Result<()> {
+        let core = self.core();
+        core.check_writable()?;
+        core.wal.sync_to(core.wal.end()).inspect_err(|error| core.note_failure(error))
+    }
+
+    /// The newest value of a key.
+    ///
+    /// # Errors
+    /// `NotFound` (a tree that was dropped or is COLD), `Corrupt` (naming file and offset), `Io`.
+    pub fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Value>> {
+        let core = self.core();
+        // The view first, then the sequence: everything visible is then in the view.
+        let published = core.published.load();
+        let sequence = core.visible.load(Ordering::Acquire);
+        published.check(tree)?;
+        published.view.get(&core.opener, tree, key, sequence)
+    }
+
+    /// The store as it is now, for reads that must agree with each other. Pins what it needs, in
+    /// memory and on disk, until dropped.
+    pub fn snapshot(&self) -> Snapshot {
+        let core = Arc::clone(&self.inner.core);
+        let published = core.published.load_full();
+        let sequence = core.visible.load(Ordering::Acquire);
+        Snapshot { core, published, sequence }
+    }
+
+    /// The store at a cut, while [`Cut::view`] is there.
+    pub fn snapshot_at(&self, cut: &Cut) -> Option<Snapshot> {
+        let view = Arc::clone(cut.view.as_ref()?);
+        let published = Arc::new(Published { view, level0_segments: 0 });
+        Some(Snapshot { core: Arc::clone(&self.inner.core), published, sequence: cut.sequence })
+    }
+
+    /// Removes files that nothing uses any more, without waiting for the background.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn reap(&self) -> Result<()> {
+        while self.core().reap_step()? {}
+        Ok(())
+    }
+
+    /// Writes what the memtables hold into segments, and waits for it.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Io`, `Poisoned`, `Unavailable`.
+    pub fn flush(&self) -> Result<()> {
+        self.core().flush()
+    }
+
+    /// Compacts until nothing is out of shape.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Io`, `Corrupt`, `Poisoned`.
+    pub fn compact(&self) -> Result<()> {
+        while self.core().compaction_step()? {}
+        Ok(())
+    }
+
+    /// Runs one background step ([`Background::Manual`]).
+    ///
+    /// # Errors
+    /// `NoSpace`, `Io`, `Corrupt`, `Poisoned`.
+    pub fn step(&self) -> Result<Step> {
+        self.core().step()
+    }
+
+    /// Cuts the store at one instant for a backup; writes go on. Cost: one rotation and the flush
+    /// of what the memtables hold; with nothing new, neither.
+    ///
+    /// # Errors
+    /// As [`Store::flush`].
+    pub fn cut(&self) -> Result<Cut> {
+        self.core().cut()
+    }
+
+    /// Reserves the names of collections for a restore.
+    ///
+    /// # Errors
+    /// `Exists`, naming all conflicts; `Poisoned`; `Unavailable`.
+    pub fn begin_restore(&self, names: &[String]) -> Result<RestoreTicket> {
+        RestoreTicket::begin(&self.inner.core, names)
+    }
+
+    /// Counters and sizes since the store was opened.
+    pub fn metrics(&self) -> Metrics {
+        self.core().metrics()
+    }
+
+    /// Reads every live segment and checks it against its checksums, its hash and the manifest.
+    /// `progress` gets the bytes done and the bytes in all.
+    ///
+    /// # Errors
+    /// `Corrupt`, naming file and offset of the first damage; `Io`.
+    pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        let core = self.core();
+        let view = Arc::clone(&core.published.load().view);
+        let total = view.version.segments().map(|segment| segment.meta.length).sum();
+        let mut done = 0;
+        for segment in view.version.segments() {
+            segment.reader(&core.opener)?.verify()?;
+            done += segment.meta.length;
+            progress(done, total);
+        }
+        Ok(())
+    }
+
+    /// Flushes, stops the background threads, and refuses all later writes. Snapshots and reads go
+    /// on until the last clone is dropped, which frees the lock.
+    ///
+    /// # Errors
+    /// As [`Store::flush`]; the store is closed all the same.
+    pub fn close(&self) -> Result<()> {
+        let flushed = self.core().flush();
+        drop(lock(&self.inner.threads).take());
+        self.core().closing.store(true, Ordering::Release);
+        flushed?;
+        self.core().wal.close()
+    }
+
+    fn core(&self) -> &Core {
+        &self.inner.core
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("metrics", &self.metrics()).finish_non_exhaustive()
+    }
+}
+
+/// The store at one sequence.
+#[derive(Clone)]
+pub struct Snapshot {
+    core: Arc<Core>,
+    published: Arc<Published>,
+    sequence: Sequence,
 }
 
 impl Snapshot {
-    pub fn sequence(&self) -> Sequence { todo!() }
-    pub fn catalog(&self) -> &Arc<Catalog> { todo!() }
-    pub fn get(&self, _tree: TreeId, _key: &[u8]) -> Result<Option<Value>> { todo!() }
-    pub fn scan(&self, _tree: TreeId, _range: (Bound<Vec<u8>>, Bound<Vec<u8>>)) -> Result<Scan> { todo!() }
-    pub fn view(&self) -> &Arc<View> { todo!() }
+    /// The last sequence it shows.
+    pub fn sequence(&self) -> Sequence {
+        self.sequence
+    }
+
+    /// The collections and tenants at that moment.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.published.view.catalog
+    }
+
+    /// The view behind it.
+    pub fn view(&self) -> &Arc<View> {
+        &self.published.view
+    }
+
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    pub fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Value>> {
+        self.published.check(tree)?;
+        self.published.view.get(&self.core.opener, tree, key, self.sequence)
+    }
+
+    /// All rows of a tree, summed up. Cost: reads the whole tree.
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    pub fn digest(&self, tree: TreeId) -> Result<Digest> {
+        self.published.view.digest(&self.core.opener, tree, self.sequence)
+    }
+
+    /// The rows of a key range, in order, from both ends.
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    pub fn scan(&self, tree: TreeId, range: (Bound<Vec<u8>>, Bound<Vec<u8>>)) -> Result<Scan> {
+        self.published.check(tree)?;
+        self.published.view.scan(&self.core.opener, tree, range, self.sequence)
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot").field("sequence", &self.sequence).finish_non_exhaustive()
+    }
+}
+
+impl Published {
+    fn check(&self, tree: TreeId) -> Result<()> {
+        if self.view.catalog.answers(tree) { Ok(()) } else { Err(commit::not_there(tree)) }
+    }
+}
+
+impl Core {
+    fn metrics(&self) -> Metrics {
+        let view = Arc::clone(&self.published.load().view);
+        let pinned: Vec<u64> = lock(&self.obsolete).iter().map(|file| file.length).collect();
+        let count = |n: usize| n as u64;
+        Metrics {
+            commits: read(&self.counters.commits),
+            groups: read(&self.counters.groups),
+            batch_bytes: read(&self.counters.batch_bytes),
+            flushes: read(&self.counters.flushes),
+            flushed_bytes: read(&self.counters.flushed_bytes),
+            compactions: read(&self.counters.compactions),
+            compacted_bytes: read(&self.counters.compacted_bytes),
+            stalls: read(&self.counters.stalls),
+            stall_nanos: read(&self.counters.stall_nanos),
+            stalled_by: self.stall.get(),
+            background_failures: read(&self.counters.background_failures),
+            segments: view.version.segment_count(),
+            files: count(view.version.file_count()),
+            segment_bytes: view.version.segments().map(|segment| segment.meta.length).sum(),
+            memtable_bytes: view.memtables.iter().map(|memtable| count(memtable.bytes())).sum(),
+            sealed_memtables: count(lock(&self.sealed).len()),
+            pinned_files: count(pinned.len()),
+            pinned_bytes: pinned.iter().sum(),
+            visible_sequence: self.visible.load(Ordering::Acquire),
+        }
+    }
 }

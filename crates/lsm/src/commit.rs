@@ -1,1 +1,0 @@
-//! skeleton: the commit queue (owner of store/)

@@ -1,0 +1,110 @@
+//! Catalog operations: each is one edit at one place in the commit queue.
+
+use std::sync::Mutex;
+
+use crate::{
+    catalog::{Catalog, TenantStatus},
+    error::{Error, ErrorKind, Result},
+    manifest::Record,
+    store::{
+        core::{Core, LogState, lock},
+        work::{Committed, PlannedEdit, Work},
+    },
+    types::TreeId,
+};
+
+impl Core {
+    /// Puts an edit through the queue; `plan` sees the catalog at its place.
+    pub(crate) fn edit(
+        &self,
+        plan: impl FnOnce(&mut LogState) -> Result<PlannedEdit> + Send + 'static,
+    ) -> Result<Committed> {
+        self.submit(Work::Edit(Mutex::new(Some(Box::new(plan)))))
+    }
+
+    /// As [`Core::edit`], for edits that only turn the catalog into records.
+    fn edit_catalog(
+        &self,
+        plan: impl FnOnce(&Catalog) -> Result<Vec<Record>> + Send + 'static,
+    ) -> Result<()> {
+        self.edit(move |log| {
+            Ok(PlannedEdit { records: plan(&log.catalog)?, sequence_floor: 0 })
+        })?;
+        Ok(())
+    }
+
+    pub(crate) fn create_collection(&self, name: &str) -> Result<TreeId> {
+        self.check_unreserved(name)?;
+        let wanted = name.to_owned();
+        self.edit(move |log| {
+            let (id, tree) = (log.next_collection, log.next_tree);
+            let records = log.catalog.create_collection(&wanted, id, tree)?;
+            (log.next_collection, log.next_tree) = (id + 1, tree.next());
+            Ok(PlannedEdit { records, sequence_floor: 0 })
+        })?;
+        self.tree(name, None)
+    }
+
+    pub(crate) fn drop_collection(&self, name: &str) -> Result<()> {
+        let name = name.to_owned();
+        self.edit_catalog(move |catalog| catalog.drop_collection(&name))
+    }
+
+    pub(crate) fn rename_collection(&self, from: &str, to: &str) -> Result<()> {
+        self.check_unreserved(to)?;
+        let (from, to) = (from.to_owned(), to.to_owned());
+        self.edit_catalog(move |catalog| catalog.rename_collection(&from, &to))
+    }
+
+    pub(crate) fn create_tenants(&self, collection: &str, names: &[&str]) -> Result<Vec<TreeId>> {
+        let wanted = owned(names);
+        let within = collection.to_owned();
+        self.edit(move |log| {
+            let first = log.next_tree;
+            let names: Vec<&str> = wanted.iter().map(String::as_str).collect();
+            let records = log.catalog.create_tenants(&within, &names, first)?;
+            log.next_tree = TreeId(first.0 + names.len() as u64);
+            Ok(PlannedEdit { records, sequence_floor: 0 })
+        })?;
+        names.iter().map(|name| self.tree(collection, Some(name))).collect()
+    }
+
+    pub(crate) fn drop_tenants(&self, collection: &str, names: &[&str]) -> Result<()> {
+        let (collection, names) = (collection.to_owned(), owned(names));
+        self.edit_catalog(move |catalog| {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            catalog.drop_tenants(&collection, &names)
+        })
+    }
+
+    pub(crate) fn set_tenant_status(
+        &self,
+        collection: &str,
+        names: &[&str],
+        status: TenantStatus,
+    ) -> Result<()> {
+        let (collection, names) = (collection.to_owned(), owned(names));
+        self.edit_catalog(move |catalog| {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            catalog.set_tenant_status(&collection, &names, status)
+        })
+    }
+
+    /// The tree behind a name, if it answers.
+    pub(crate) fn tree(&self, collection: &str, tenant: Option<&str>) -> Result<TreeId> {
+        let catalog = std::sync::Arc::clone(&self.published.load().view.catalog);
+        catalog.open_tree(collection, tenant)
+    }
+
+    fn check_unreserved(&self, name: &str) -> Result<()> {
+        if lock(&self.reserved_names).contains(name) {
+            let message = format!("collection '{name}' is being restored; wait, or pick another");
+            return Err(Error::new(ErrorKind::Exists, message));
+        }
+        Ok(())
+    }
+}
+
+fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}

@@ -1,0 +1,82 @@
+//! Counters of an open store.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counters that the store's parts add to.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) commits: AtomicU64,
+    pub(crate) groups: AtomicU64,
+    pub(crate) batch_bytes: AtomicU64,
+    pub(crate) flushes: AtomicU64,
+    pub(crate) flushed_bytes: AtomicU64,
+    pub(crate) compactions: AtomicU64,
+    pub(crate) compacted_bytes: AtomicU64,
+    pub(crate) stalls: AtomicU64,
+    pub(crate) stall_nanos: AtomicU64,
+    pub(crate) background_failures: AtomicU64,
+}
+
+/// Adds to a counter; counters order nothing, so relaxed is enough.
+pub(crate) fn add(counter: &AtomicU64, amount: u64) {
+    counter.fetch_add(amount, Ordering::Relaxed);
+}
+
+/// Reads a counter.
+pub(crate) fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+/// Counters and sizes of a store since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// Batches committed.
+    pub commits: u64,
+    /// WAL writes that carried them.
+    pub groups: u64,
+    /// Encoded bytes of the batches.
+    pub batch_bytes: u64,
+    /// Memtables flushed.
+    pub flushes: u64,
+    /// Bytes of segment files written by flushes.
+    pub flushed_bytes: u64,
+    /// Compactions finished.
+    pub compactions: u64,
+    /// Bytes of segment files written by compactions.
+    pub compacted_bytes: u64,
+    /// Times a writer was stopped because flush or compaction was behind.
+    pub stalls: u64,
+    /// Nanoseconds those stops took together.
+    pub stall_nanos: u64,
+    /// Why writers are stopped at this moment, if they are.
+    pub stalled_by: Option<StallReason>,
+    /// Background steps that failed and will be tried again.
+    pub background_failures: u64,
+    /// Live segments.
+    pub segments: u64,
+    /// Files that hold them.
+    pub files: u64,
+    /// Bytes of live segments.
+    pub segment_bytes: u64,
+    /// Accounted bytes of the active and the sealed memtables.
+    pub memtable_bytes: u64,
+    /// Memtables waiting for their flush.
+    pub sealed_memtables: u64,
+    /// Files no longer part of the store but pinned by a view, a snapshot or a backup.
+    pub pinned_files: u64,
+    /// Their bytes.
+    pub pinned_bytes: u64,
+    /// The last published sequence.
+    pub visible_sequence: u64,
+}
+
+/// What writers wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StallReason {
+    /// `Options::sealed_memtables_max` memtables wait for the flush.
+    Flush,
+    /// A tree has `Options::level0_segments_stop` segments in level 0.
+    Compaction,
+}
