@@ -1,6 +1,6 @@
 //! The one place that handles short reads and writes.
 
-use std::io::IoSlice;
+use std::{borrow::Cow, io::IoSlice};
 
 use crate::{
     disk::{BlockSource, Log},
@@ -49,6 +49,18 @@ pub fn read_exact_at(source: &dyn BlockSource, offset: u64, buf: &mut [u8]) -> R
     Err(Error::new(ErrorKind::UnexpectedEnd, "read", source.path())
         .at(offset)
         .because(format!("{wanted} bytes were asked for, the file holds {read} of them")))
+}
+
+/// The parts as one run of bytes; copied only where there are several.
+pub(crate) fn joined<'a>(parts: &'a [IoSlice<'_>]) -> Cow<'a, [u8]> {
+    if let [part] = parts {
+        return Cow::Borrowed(part);
+    }
+    let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
+    for part in parts {
+        bytes.extend_from_slice(part);
+    }
+    Cow::Owned(bytes)
 }
 
 fn fill(buf: &mut [u8], mut read: impl FnMut(usize, &mut [u8]) -> Result<usize>) -> Result<usize> {

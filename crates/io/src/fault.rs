@@ -177,3 +177,141 @@ impl Tap for Faults {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+
+    use super::*;
+    use crate::{
+        disk::{BlockRead, ReadMode, Rename},
+        error::Result,
+        exact::{read_up_to, write_all_at},
+        path::RelPath,
+        sim::SimDisk,
+    };
+
+    fn path(path: &str) -> RelPath {
+        RelPath::new(path).unwrap()
+    }
+
+    fn disk() -> (FaultDisk, SimDisk) {
+        let sim = SimDisk::new(1);
+        (FaultDisk::new(Arc::new(sim.clone())), sim)
+    }
+
+    /// One of each operation; stops at the first error.
+    fn script(disk: &dyn Disk) -> Result<()> {
+        disk.create_dir(&path("dir"))?;
+        let log = disk.create_log(&path("dir/log"))?;
+        write_all_at(&*log, 0, &[b"bytes"])?;
+        log.sync()?;
+        disk.sync_dir(&path("dir"))?;
+        let mut stream = disk.create_stream(&path("file"), 0)?;
+        stream.write(b"bytes")?;
+        stream.finish()?;
+        disk.rename(&path("file"), &path("renamed"), Rename::NoReplace)?;
+        let mut buf = [0; 5];
+        read_up_to(&*disk.open_log(&path("dir/log"))?, 0, &mut buf)?;
+        disk.open_blocks(&path("renamed"), ReadMode::Direct)?.read_at(0, &mut buf)?;
+        disk.open_stream(&path("renamed"), 0..5)?.next_piece()?;
+        disk.list(&RelPath::root())?;
+        disk.remove(&path("renamed"))
+    }
+
+    #[test]
+    fn every_operation_fails_once_when_its_turn_comes() {
+        let (whole, _) = disk();
+        script(&whole).unwrap();
+        for fault in [Fault::Device, Fault::DeviceAfter] {
+            for nth in 1..=whole.operations() {
+                let (disk, _) = disk();
+                disk.inject(FaultRule::new(fault).at(nth));
+                let error = script(&disk).expect_err("one operation fails");
+                assert_eq!((error.kind(), disk.fired()), (ErrorKind::Device, 1));
+                assert_eq!(disk.operations(), nth, "the error is that of the operation");
+            }
+        }
+        let (disk, _) = disk();
+        disk.inject(FaultRule::new(Fault::Device).at(whole.operations() + 1));
+        script(&disk).unwrap();
+    }
+
+    #[test]
+    fn only_operations_that_take_space_find_the_disk_full() {
+        let (disk, _) = disk();
+        disk.inject(FaultRule::new(Fault::NoSpace).forever());
+        assert!(disk.list(&RelPath::root()).is_ok());
+        let error = disk.create_log(&path("log")).expect_err("full");
+        assert_eq!(error.kind(), ErrorKind::NoSpace);
+        disk.heal();
+        disk.create_log(&path("log")).unwrap();
+    }
+
+    #[test]
+    fn a_short_write_moves_half_and_the_rest_follows() {
+        let (disk, sim) = disk();
+        let log = disk.create_log(&path("log")).unwrap();
+        disk.inject(FaultRule::new(Fault::Short));
+        let parts = [IoSlice::new(b"abc"), IoSlice::new(b"def")];
+        assert_eq!(log.write_at(0, &parts).unwrap(), 3);
+        disk.inject(FaultRule::new(Fault::Short).forever());
+        write_all_at(&*log, 0, &[b"abc", b"def"]).unwrap();
+        let mut buf = [0; 6];
+        assert_eq!(log.read_at(0, &mut buf).unwrap(), 3);
+        assert_eq!((read_up_to(&*log, 0, &mut buf).unwrap(), &buf), (6, b"abcdef"));
+        assert_eq!(sim.read_file("log"), Some(b"abcdef".to_vec()));
+    }
+
+    #[test]
+    fn rules_choose_by_kind_and_path() {
+        let (disk, _) = disk();
+        disk.inject(FaultRule::new(Fault::Device).on(&[Operation::LogSync]).path("wal-").at(2));
+        let (wal, other) =
+            (disk.create_log(&path("wal-1")).unwrap(), disk.create_log(&path("m")).unwrap());
+        for _ in 0..3 {
+            other.sync().unwrap();
+        }
+        wal.sync().unwrap();
+        assert!(wal.sync().is_err());
+        assert!(wal.sync().is_ok(), "the rule was for once");
+    }
+
+    #[test]
+    fn an_operation_may_be_done_and_fail_all_the_same() {
+        let (disk, sim) = disk();
+        disk.inject(FaultRule::new(Fault::DeviceAfter));
+        assert!(disk.create_dir(&path("dir")).is_err());
+        assert!(sim.list(&path("dir")).is_ok());
+    }
+
+    #[test]
+    fn each_read_of_a_batch_has_its_own_fault() {
+        let (disk, sim) = disk();
+        sim.write_file("file", b"abcdef").unwrap();
+        let blocks = disk.open_blocks(&path("file"), ReadMode::Direct).unwrap();
+        disk.inject(FaultRule::new(Fault::Device).on(&[Operation::BlockRead]).at(2));
+        disk.inject(FaultRule::new(Fault::Short).at(3));
+        let mut bufs = [[0; 2]; 3];
+        let mut reads: Vec<BlockRead<'_>> = (0..3)
+            .zip(&mut bufs)
+            .map(|(place, buf)| BlockRead { offset: place * 2, buf, result: Ok(0) })
+            .collect();
+        blocks.read_batch(&mut reads);
+        let lens: Vec<Option<usize>> =
+            reads.iter().map(|read| read.result.as_ref().ok().copied()).collect();
+        assert_eq!(lens, [Some(2), None, Some(1)]);
+        assert_eq!(bufs, [*b"ab", [0, 0], [b'e', 0]]);
+    }
+
+    #[test]
+    fn a_stream_is_dead_after_a_failed_write() {
+        let (disk, sim) = disk();
+        let mut stream = disk.create_stream(&path("file"), 0).unwrap();
+        disk.inject(FaultRule::new(Fault::Device).on(&[Operation::StreamWrite]));
+        assert!(stream.write(b"lost").is_err());
+        assert!(stream.write(b"more").is_err());
+        assert!(stream.finish().is_err());
+        assert_eq!(sim.read_file("file"), Some(Vec::new()));
+    }
+}

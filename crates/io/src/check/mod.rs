@@ -21,6 +21,8 @@
 
 mod ledger;
 mod records;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,

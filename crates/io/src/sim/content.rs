@@ -136,8 +136,8 @@ fn pages_of(bytes: Range<u64>) -> Range<u64> {
 
 /// Whether every byte is zero.
 pub(super) fn is_zero(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks::<8>();
-    words.iter().all(|word| *word == [0; 8]) && rest.iter().all(|&byte| byte == 0)
+    static ZEROS: Page = [0; PAGE_BYTES];
+    bytes.chunks(PAGE_BYTES).all(|chunk| *chunk == ZEROS[..chunk.len()])
 }
 
 /// A length or position within memory.

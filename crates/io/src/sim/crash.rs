@@ -3,6 +3,9 @@
 //! A crash never touches what a sync has made durable. About everything pending, each policy
 //! decides in its own way; the unit is a sector of 512 bytes for data, one change for names.
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{

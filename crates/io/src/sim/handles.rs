@@ -18,6 +18,7 @@ use crate::{
     buffer::Piece,
     disk::{BlockSource, DIRECT_ALIGN, LockGuard, Log, StreamReader, StreamWriter},
     error::{Error, ErrorKind, Result},
+    exact::joined,
     path::RelPath,
 };
 
@@ -115,7 +116,7 @@ impl Log for SimLog {
     }
 
     fn write_at(&self, offset: u64, parts: &[IoSlice<'_>]) -> Result<usize> {
-        let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        let bytes = joined(parts);
         if bytes.is_empty() {
             return Ok(0);
         }

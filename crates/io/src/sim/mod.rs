@@ -44,6 +44,8 @@ mod handles;
 mod names;
 mod seed;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::{ops::Range, sync::Arc};
 

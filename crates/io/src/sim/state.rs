@@ -56,7 +56,7 @@ impl Context<'_> {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct State {
     pub(super) options: SimOptions,
     pub(super) names: Names,
@@ -132,18 +132,7 @@ impl State {
 
     /// The same machine, restarted without a loss: no open handles, locks, stops or failures.
     pub(super) fn restarted(&self) -> Self {
-        let mut next = self.clone();
-        next.options.seed = mix(self.options.seed, self.next_seq);
-        next.steps = 0;
-        next.stop_after = None;
-        next.stopped = false;
-        next.syncs = 0;
-        next.sync_failures.clear();
-        next.draws = 0;
-        next.locks.clear();
-        next.settle_handles();
-        next.sweep();
-        next
+        self.restarted_with(self.names.clone(), self.files.clone())
     }
 
     /// The machine after a crash and a restart.
@@ -151,9 +140,22 @@ impl State {
         if crash == Crash::All {
             return self.restarted();
         }
-        let files = crash.files_left(&self.files);
         let names = self.names.after_crash(|change| crash.keeps_name(change));
-        Self { names, files, ..self.clone() }.restarted()
+        self.restarted_with(names, crash.files_left(&self.files))
+    }
+
+    fn restarted_with(&self, names: Names, files: BTreeMap<Inode, File>) -> Self {
+        let seed = mix(self.options.seed, self.next_seq);
+        let mut next = Self {
+            names,
+            files,
+            next_inode: self.next_inode,
+            next_seq: self.next_seq,
+            ..Self::new(SimOptions { seed, ..self.options.clone() })
+        };
+        next.settle_handles();
+        next.sweep();
+        next
     }
 
     fn settle_handles(&mut self) {
