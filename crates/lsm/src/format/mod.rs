@@ -9,3 +9,4 @@ pub mod manifest;
 pub mod names;
 pub mod primitives;
 pub mod wal;
+pub mod segment;

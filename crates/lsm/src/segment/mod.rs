@@ -1,99 +1,80 @@
 //! Segments: one sorted run of one tree, self-contained and position-independent.
-//! skeleton: owner of segment/.
+//!
+//! A [`SegmentBuilder`] streams entries into a file and tells what it wrote as a
+//! [`SegmentMeta`](crate::types::SegmentMeta); a [`SegmentReader`] opens that range of the file
+//! against the meta. The bytes are specified in [`crate::format::segment`].
+//!
+//! Invariants:
+//!
+//! 1. Memory is bounded. A builder holds the current block, the index, a hash a key and the
+//!    tombstones. An open reader holds its tombstones and at most [`ROOT_PINNED_BYTES_MAX`] bytes of
+//!    index; everything else passes through the block cache. A cursor holds one data block, one
+//!    index leaf, and a read-ahead window while it moves forward over uncached blocks.
+//! 2. No byte is believed before its checksum, and no length before it is known to lie inside the
+//!    segment. A failure names the file and the offset in it.
+//! 3. A reader never writes and never changes: threads share it without locks.
+//!
+//! Blocks of a mapped file are copied out of the map like those of any other: what the cache and a
+//! [`ValueRef`] hold must stay the bytes that were checked, whatever happens to the file.
 
-use std::sync::Arc;
+mod blocks;
+mod builder;
+mod cursor;
+mod index;
+mod reader;
+mod verify;
 
-use siltstone_io::disk::{BlockSource, StreamWriter};
+#[cfg(test)]
+mod tests;
 
-use crate::{
-    cache::BlockCache,
-    cursor::Cursor,
-    error::Result,
-    types::{Entry, EntryKind, RangeTombstone, SegmentMeta, Sequence, Uid},
-};
+use std::{fmt, ops::Range, sync::Arc};
+
+use crate::options::Options;
+
+pub use builder::SegmentBuilder;
+pub use reader::{ROOT_PINNED_BYTES_MAX, SegmentReader};
 
 /// How a segment is written.
 #[derive(Clone, Debug)]
 pub struct BuildOptions {
-    /// Target data-block size in bytes.
+    /// Target size of a data block in bytes. A larger entry has a block of its own.
     pub block_bytes: usize,
-    /// Bloom bits a key; 0 = no filter.
+    /// Bloom filter bits a key; 0 for no filter.
     pub filter_bits_per_key: u32,
 }
 
-/// Writes one segment into a file stream; hashes and counts while it writes.
-/// Entries come in internal order, at most one... any number of versions a key.
-#[derive(Debug)]
-pub struct SegmentBuilder {}
-
-impl SegmentBuilder {
-    pub fn new(_uid: Uid, _options: BuildOptions) -> Self {
-        todo!()
-    }
-    /// Adds the next entry. Panics (programmer error) when out of order.
-    pub fn add(&mut self, _entry: Entry<'_>, _out: &mut dyn StreamWriter) -> Result<()> {
-        todo!()
-    }
-    /// Adds a range tombstone (any order, before finish).
-    pub fn add_range_tombstone(&mut self, _tombstone: RangeTombstone) {
-        todo!()
-    }
-    /// Bytes written so far plus what is buffered: the estimated size if finished now.
-    pub fn estimated_bytes(&self) -> u64 {
-        todo!()
-    }
-    /// Whether nothing was added.
-    pub fn is_empty(&self) -> bool {
-        todo!()
-    }
-    /// Writes filter, index, tombstones, properties, footer; returns what the manifest keeps.
-    pub fn finish(self, _out: &mut dyn StreamWriter) -> Result<SegmentMeta> {
-        todo!()
+impl From<&Options> for BuildOptions {
+    fn from(options: &Options) -> Self {
+        Self { block_bytes: options.block_bytes, filter_bits_per_key: options.filter_bits_per_key }
     }
 }
 
-/// Reads one segment at a range of a file.
-#[derive(Debug)]
-pub struct SegmentReader {}
-
-impl SegmentReader {
-    /// Opens and checks footer, properties, root index, tombstones against `meta`.
-    pub fn open(
-        _source: Arc<dyn BlockSource>,
-        _offset: u64,
-        _meta: &SegmentMeta,
-        _cache: Arc<BlockCache>,
-    ) -> Result<Arc<Self>> {
-        todo!()
-    }
-    /// The newest version of `key` with sequence <= `sequence`. `found` gets it while the block is held.
-    pub fn get(&self, _key: &[u8], _sequence: Sequence) -> Result<Option<(Sequence, EntryKind, ValueRef)>> {
-        todo!()
-    }
-    /// Range tombstones, sorted.
-    pub fn range_tombstones(&self) -> &[RangeTombstone] {
-        todo!()
-    }
-    /// A cursor over all entries. `fill_cache` false for compaction and verification.
-    pub fn cursor(self: &Arc<Self>, _fill_cache: FillCache) -> Box<dyn Cursor> {
-        todo!()
-    }
-    /// Reads everything: every block CRC, order, counts, sum, hash of the segment against the meta.
-    pub fn verify(&self) -> Result<()> {
-        todo!()
-    }
-}
-
-/// Whether blocks read enter the cache.
+/// Whether blocks read by a cursor pass through the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FillCache { Yes, No }
+#[non_exhaustive]
+pub enum FillCache {
+    /// They are looked for in the cache and enter it: for reads that may come again.
+    Yes,
+    /// They are read from the disk, far ahead, and leave the cache alone: for compaction and
+    /// verification.
+    No,
+}
 
-/// A value pinned in its block, uncopied.
-#[derive(Clone, Debug)]
-pub struct ValueRef {}
+/// A value pinned in its block, uncopied. Holding it keeps the block in memory.
+#[derive(Clone)]
+pub struct ValueRef {
+    block: Arc<[u8]>,
+    range: Range<usize>,
+}
 
 impl AsRef<[u8]> for ValueRef {
     fn as_ref(&self) -> &[u8] {
-        todo!()
+        &self.block[self.range.clone()]
+    }
+}
+
+impl fmt::Debug for ValueRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ValueRef({} bytes)", self.range.len())
     }
 }
