@@ -2,6 +2,8 @@
 
 use std::{any::Any, fmt, ops::Range, sync::Arc};
 
+use bytes::Bytes;
+
 /// Bytes of a stream: cheap to slice and to send; the memory goes back to the reader that made it
 /// when the last slice is dropped.
 #[derive(Clone)]
@@ -42,6 +44,13 @@ impl From<Vec<u8>> for Piece {
     fn from(bytes: Vec<u8>) -> Self {
         let range = 0..bytes.len();
         Self::new(Arc::new(bytes), range)
+    }
+}
+
+impl From<Piece> for Bytes {
+    /// Shares the memory; nothing is copied.
+    fn from(piece: Piece) -> Self {
+        Self::from_owner(piece)
     }
 }
 

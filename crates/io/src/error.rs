@@ -93,11 +93,16 @@ fn kind_of(source: &io::Error) -> ErrorKind {
             ErrorKind::NoSpace
         }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::Denied,
-        io::ErrorKind::InvalidInput => ErrorKind::Invalid,
+        io::ErrorKind::InvalidInput
+        | io::ErrorKind::InvalidFilename
+        | io::ErrorKind::IsADirectory
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::DirectoryNotEmpty => ErrorKind::Invalid,
         io::ErrorKind::UnexpectedEof => ErrorKind::UnexpectedEnd,
         io::ErrorKind::Unsupported => ErrorKind::Unsupported,
         _ => match source.raw_os_error() {
             Some(23 | 24) => ErrorKind::TooManyFiles, // ENFILE, EMFILE
+            Some(40) => ErrorKind::Invalid,           // ELOOP: a symbolic link, never followed
             _ => ErrorKind::Device,
         },
     }
