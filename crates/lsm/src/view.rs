@@ -166,19 +166,12 @@ impl View {
     }
 }
 
-/// The segments whose bounds hold `key`, newest first.
+/// The segments whose bounds hold `key`, newest first. Below level 0 that is mostly one a level;
+/// neighbours may touch where a range tombstone was cut.
 fn holding<'a>(tree: &'a TreeVersion, key: &'a [u8]) -> impl Iterator<Item = &'a Arc<Segment>> {
-    let within = move |segment: &&Arc<Segment>| segment.meta.overlaps(key, Some(key));
-    let (level0, lower) = tree.levels.split_at(tree.levels.len().min(1));
-    let recent = level0.iter().flatten().filter(within);
-    // Neighbours may touch where a range tombstone was cut, so more than one may hold the key.
-    let settled = lower.iter().flat_map(move |level| {
-        let first = level.partition_point(|segment| {
-            segment.meta.key_max.as_deref().is_some_and(|max| max < key)
-        });
-        level[first..].iter().take_while(within)
-    });
-    recent.chain(settled)
+    (0..tree.levels.len())
+        .flat_map(move |level| tree.overlapping(level, key, Some(key)))
+        .filter(move |segment| segment.meta.overlaps(key, Some(key)))
 }
 
 fn ask(

@@ -1,6 +1,9 @@
 //! Which segments of one tree a merge takes.
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    ops::{Range, RangeFrom},
+    sync::Arc,
+};
 
 use crate::{
     compaction::{TreeJob, policy::Policy},
@@ -56,8 +59,8 @@ pub(super) fn from_level0(
     policy: &Policy,
     also: &dyn Fn(&Segment) -> bool,
 ) -> Option<TreeJob> {
-    let level0 = tree.levels.first()?;
-    let level1 = tree.levels.get(1).map_or(&[][..], Vec::as_slice);
+    let level0 = tree.level(0);
+    let level1 = tree.level(1);
     let wanted = level1.iter().filter(|segment| also(segment));
     let span = Span::of(level0.iter().chain(wanted))?;
     let mut taken = span.within(level1);
@@ -100,8 +103,7 @@ pub(super) fn from_level(
     level: u8,
     policy: &Policy,
 ) -> Option<TreeJob> {
-    let segments = tree.levels.get(usize::from(level))?;
-    let under = tree.levels.get(usize::from(level) + 1).map_or(&[][..], Vec::as_slice);
+    let (segments, under) = (tree.level(usize::from(level)), tree.level(usize::from(level) + 1));
     let below = |segment| Span::of([segment]).map_or(0..0, |span| span.within(under));
     let least = segments.iter().enumerate().min_by_key(|(_, segment)| {
         let clears = segment.meta.key_min.is_empty() && segment.meta.key_max.is_none();
@@ -130,7 +132,7 @@ pub(super) fn from_level(
 pub(super) fn in_place(
     id: TreeId,
     tree: &TreeVersion,
-    levels: Range<usize>,
+    levels: RangeFrom<usize>,
     wanted: &dyn Fn(&Segment) -> bool,
 ) -> Vec<TreeJob> {
     let mut jobs = Vec::new();

@@ -4,8 +4,7 @@ use std::cmp::Reverse;
 
 use crate::{
     compaction::{
-        Job, TreeJob,
-        files::Files,
+        Job, TreeJob, files,
         inputs::{bytes, from_level, from_level0},
         policy::Policy,
     },
@@ -21,9 +20,8 @@ use crate::{
 /// dead; small files if there are many.
 pub fn pick(version: &Version, options: &Options) -> Option<Job> {
     let policy = Policy::new(options);
-    let files = Files::of(version);
-    let emptied = || files.empty_out(&files.dead(&policy), version, &policy);
-    if files.mostly_dead(&policy)
+    let emptied = || files::empty_out(&files::dead(version, &policy), version, &policy);
+    if files::mostly_dead(version, &policy)
         && let Some(job) = emptied()
     {
         return Some(job);
@@ -31,13 +29,13 @@ pub fn pick(version: &Version, options: &Options) -> Option<Job> {
     if let Some(merge) = most_urgent(version, &policy) {
         let small = !merge.trivial_move && bytes(&merge.inputs) <= policy.small_merge_bytes;
         let job = if small && merge.to_level == 1 {
-            files.with_others(merge, version, &policy)
+            files::with_others(merge, version, &policy)
         } else {
             Job { trees: vec![merge] }
         };
         return Some(job);
     }
-    emptied().or_else(|| files.empty_out(&files.small(&policy), version, &policy))
+    emptied().or_else(|| files::empty_out(&files::small(version, &policy), version, &policy))
 }
 
 /// The merge of the level furthest over its limit among all trees.

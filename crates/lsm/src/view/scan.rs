@@ -11,7 +11,7 @@ use crate::{
     merge::{MergeCursor, cover::Cover, level::LevelCursor, visible::VisibleCursor},
     segment::FillCache,
     types::{RangeTombstone, Sequence, TreeId},
-    version::{Segment, SegmentOpener},
+    version::{Segment, SegmentOpener, TreeVersion},
     view::View,
 };
 
@@ -43,8 +43,11 @@ impl KeyRange {
         self.end.as_ref().is_some_and(|end| *end <= self.start)
     }
 
-    fn overlaps(&self, segment: &Segment) -> bool {
-        segment.meta.overlaps(&self.start, self.end.as_deref())
+    /// The segments of a level that may hold a key of the range.
+    fn within(&self, tree: &TreeVersion, level: usize) -> Vec<Arc<Segment>> {
+        let (start, end) = (self.start.as_slice(), self.end.as_deref());
+        let found = tree.overlapping(level, start, end).iter();
+        found.filter(|segment| segment.meta.overlaps(start, end)).map(Arc::clone).collect()
     }
 }
 
@@ -105,17 +108,15 @@ impl Scan {
     pub(super) fn cursor(&self) -> Result<VisibleCursor> {
         let mut sources: Vec<Box<dyn Cursor>> =
             self.view.memtables.iter().map(|memtable| memtable.cursor(self.tree)).collect();
-        let levels = self.view.version.tree(self.tree).map_or(&[][..], |tree| &tree.levels);
-        for (level, segments) in levels.iter().enumerate() {
-            let mut within: Vec<Arc<Segment>> =
-                segments.iter().filter(|segment| self.range.overlaps(segment)).cloned().collect();
-            if level == 0 {
+        let segments = self.view.version.tree(self.tree);
+        for (tree, level) in
+            segments.iter().flat_map(|tree| (0..tree.levels.len()).map(move |l| (tree, l)))
+        {
+            let within = self.range.within(tree, level);
+            if level == 0 || within.len() == 1 {
                 for segment in within {
                     sources.push(segment.reader(&self.opener)?.cursor(FillCache::Yes));
                 }
-            } else if within.len() == 1 {
-                let segment = within.remove(0);
-                sources.push(segment.reader(&self.opener)?.cursor(FillCache::Yes));
             } else if !within.is_empty() {
                 let opener = self.opener.clone();
                 sources.push(Box::new(LevelCursor::new(within, opener, FillCache::Yes)));
@@ -195,9 +196,9 @@ fn tombstones(
     for memtable in &view.memtables {
         tombstones.extend(memtable.range_tombstones(tree, sequence));
     }
-    let levels = view.version.tree(tree).map_or(&[][..], |tree| &tree.levels);
-    for segment in levels.iter().flatten() {
-        if segment.meta.counts.range_deletes > 0 && range.overlaps(segment) {
+    for segment in view.version.tree(tree).iter().flat_map(|tree| tree.segments()) {
+        let within = segment.meta.overlaps(&range.start, range.end.as_deref());
+        if within && segment.meta.counts.range_deletes > 0 {
             tombstones.extend_from_slice(segment.reader(opener)?.range_tombstones());
         }
     }
