@@ -9,10 +9,10 @@ use siltstone_io::env::Env;
 
 use crate::{
     error::Result,
+    manifest::Record,
     memtable::Memtable,
     merge::cover::Cover,
     options::Options,
-    manifest::Record,
     output::{
         Limits, Outputs,
         rewrite::{Target, Tombstones, rewrite},

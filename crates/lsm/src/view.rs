@@ -16,7 +16,6 @@ use crate::{
     error::Result,
     format::primitives::entry_sum,
     memtable::{Memtable, SharedBytes},
-    merge::cover::newest_over,
     segment::ValueRef,
     types::{EntryKind, Sequence, TreeId},
     version::{Segment, SegmentOpener, TreeVersion, Version},
@@ -181,10 +180,7 @@ fn ask(
     sequence: Sequence,
 ) -> Result<Said<ValueRef>> {
     let reader = segment.reader(opener)?;
-    let covering = if segment.meta.counts.range_deletes == 0 {
-        0
-    } else {
-        newest_over(reader.range_tombstones(), key, sequence)
-    };
+    let covering =
+        if segment.meta.counts.range_deletes == 0 { 0 } else { reader.covering(key, sequence) };
     Ok(Said { entry: reader.get(key, sequence)?, covering })
 }

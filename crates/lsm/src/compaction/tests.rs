@@ -1,1 +1,4 @@
+mod model;
 mod pick;
+mod run;
+mod world;

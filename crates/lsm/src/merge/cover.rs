@@ -76,7 +76,9 @@ impl Cover {
 
     /// The newest deletion of `key`; 0 if none.
     pub fn at(&self, key: &[u8]) -> Sequence {
-        newest_over(&self.pieces, key, Sequence::MAX)
+        let started = self.pieces.partition_point(|piece| piece.start.as_slice() <= key);
+        let last = self.pieces[..started].last().filter(|piece| piece.covers(key));
+        last.map_or(0, |piece| piece.sequence)
     }
 
     /// Whether every key from `first` up to and including `last` (`None`: all after it) is deleted
@@ -134,16 +136,6 @@ fn min_end<'a>(left: Option<&'a [u8]>, right: Option<&'a [u8]>) -> Option<&'a [u
 /// The index of the first of some disjoint, ascending pieces that ends after `key`.
 fn first_over(pieces: &[RangeTombstone], key: &[u8]) -> usize {
     pieces.partition_point(|piece| piece.end.as_deref().is_some_and(|end| end <= key))
-}
-
-/// The newest of some disjoint, ascending tombstones over `key`, if its sequence is at most
-/// `sequence`; else 0.
-pub fn newest_over(pieces: &[RangeTombstone], key: &[u8], sequence: Sequence) -> Sequence {
-    let started = pieces.partition_point(|piece| piece.start.as_slice() <= key);
-    pieces[..started]
-        .last()
-        .filter(|piece| piece.sequence <= sequence && piece.covers(key))
-        .map_or(0, |piece| piece.sequence)
 }
 
 /// Whether tombstones are ascending and none overlaps the next.

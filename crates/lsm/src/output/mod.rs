@@ -93,10 +93,7 @@ impl<'a> Outputs<'a> {
         expected_bytes: u64,
         next_file: &'a mut dyn FnMut() -> FileId,
     ) -> Self {
-        let build = BuildOptions {
-            block_bytes: options.block_bytes,
-            filter_bits_per_key: options.filter_bits_per_key,
-        };
+        let build = BuildOptions::from(options);
         let written = Written::default();
         Self { env, build, next_file, limits, open: None, expected_bytes, written, kept: false }
     }
