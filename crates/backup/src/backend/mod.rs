@@ -17,7 +17,10 @@ mod tests;
 use std::{fmt, ops::Range, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use siltstone_io::env::Env;
+use siltstone_io::{
+    env::Env,
+    os::{OsDisk, StreamEngine},
+};
 
 pub use self::config::{BackendConfig, S3Config, Secret};
 use crate::{cancel::Cancel, error::Result};
@@ -50,8 +53,9 @@ pub fn open_disk(env: Env) -> Result<Arc<dyn Backend>> {
     door::folder(env, describe)
 }
 
-fn open_folder(_root: &Path) -> Result<Arc<dyn Backend>> {
-    todo!("waits for the disk of the operating system")
+fn open_folder(root: &Path) -> Result<Arc<dyn Backend>> {
+    let disk = OsDisk::open(root, StreamEngine::Auto)?;
+    door::folder(Env::system(Arc::new(disk)), format!("folder '{}'", root.display()))
 }
 
 /// A place for objects.
