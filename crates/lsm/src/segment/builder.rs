@@ -90,7 +90,7 @@ impl SegmentBuilder {
             written: Written { uid, length: 0, hasher: PieceHasher::default(), cache: None },
             block: BlockBuilder::default(),
             separator: (Vec::new(), SEQUENCE_MAX),
-            index: IndexBuilder::default(),
+            index: IndexBuilder::new(block_bytes),
             hashes: Vec::new(),
             tombstones: Vec::new(),
             tombstone_bytes: 0,

@@ -12,19 +12,22 @@ use crate::{
     types::{Entry, EntryKind, Sequence},
 };
 
-/// Target size of an index leaf, in bytes.
-const LEAF_BYTES: usize = 4096;
-
 /// Collects the separators and handles of data blocks. Holds the leaves until the end: they follow
 /// the data blocks, and the data blocks follow each other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct IndexBuilder {
+    /// Target size of a leaf, in bytes.
+    target: usize,
     leaf: BlockBuilder,
     /// The separator of the current leaf: that of its first block.
     separator: (Vec<u8>, Sequence),
     leaves: Vec<Leaf>,
+    /// Bytes of the leaves and of the root over them.
     leaf_bytes: usize,
 }
+
+/// About what a leaf takes besides its contents and its separator: trailer, handle, lengths.
+const ROOT_ENTRY_BYTES: usize = 16;
 
 #[derive(Debug)]
 struct Leaf {
@@ -42,9 +45,20 @@ pub(super) struct Finished {
 }
 
 impl IndexBuilder {
+    /// Starts an index whose leaves have about `target` bytes.
+    pub(super) fn new(target: usize) -> Self {
+        Self {
+            target,
+            leaf: BlockBuilder::default(),
+            separator: (Vec::new(), 0),
+            leaves: Vec::new(),
+            leaf_bytes: 0,
+        }
+    }
+
     /// Adds the next data block.
     pub(super) fn add(&mut self, key: &[u8], sequence: Sequence, handle: Handle) {
-        let full = self.leaf.stored_bytes() + key.len() + 24 > LEAF_BYTES;
+        let full = self.leaf.stored_bytes() + key.len() + 24 > self.target;
         if full && !self.leaf.is_empty() {
             self.cut_leaf();
         }
@@ -54,7 +68,7 @@ impl IndexBuilder {
         push(&mut self.leaf, key, sequence, handle);
     }
 
-    /// Bytes of the leaves so far.
+    /// Bytes of the index so far.
     pub(super) fn stored_bytes(&self) -> usize {
         self.leaf_bytes + self.leaf.stored_bytes()
     }
@@ -81,7 +95,7 @@ impl IndexBuilder {
 
     fn cut_leaf(&mut self) {
         let contents = self.leaf.finish();
-        self.leaf_bytes += contents.len();
+        self.leaf_bytes += contents.len() + self.separator.0.len() + ROOT_ENTRY_BYTES;
         self.leaves.push(Leaf { separator: mem::take(&mut self.separator), contents });
     }
 }

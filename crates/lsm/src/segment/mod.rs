@@ -37,7 +37,8 @@ pub use reader::{ROOT_PINNED_BYTES_MAX, SegmentReader};
 /// How a segment is written.
 #[derive(Clone, Debug)]
 pub struct BuildOptions {
-    /// Target size of a data block in bytes. A larger entry has a block of its own.
+    /// Target size of a data block and of an index leaf, in bytes. A larger entry has a block of its
+    /// own.
     pub block_bytes: usize,
     /// Bloom filter bits a key; 0 for no filter.
     pub filter_bits_per_key: u32,

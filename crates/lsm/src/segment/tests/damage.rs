@@ -6,11 +6,12 @@ use super::*;
 
 /// A segment with everything in it: several leaves, a filter, straddling versions, tombstones.
 fn full() -> (Model, Vec<u8>, SegmentMeta) {
-    let mut model = plain(40);
+    let mut model = plain(24);
     (1..6).for_each(|sequence| put(&mut model, b"key000007", sequence, b"older"));
     delete(&mut model, b"key000008", 5000);
     let tombstone = RangeTombstone { start: b"k".to_vec(), end: Some(b"l".to_vec()), sequence: 3 };
     let (file, meta) = file_of(&model, &[tombstone], options(100));
+    assert_eq!(open(file.clone(), &meta).unwrap().height, 2);
     (model, file, meta)
 }
 
