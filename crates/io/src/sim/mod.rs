@@ -2,36 +2,26 @@
 //!
 //! It answers every call as the real disk does, and it remembers what of all that is durable: bytes
 //! after a sync of their file, names after a sync of their folder, nothing else. [`SimDisk::crash`]
-//! builds the disk that a restarted machine would find, under a chosen [`Crash`]; a test that runs
-//! its script once for each step with [`SimDisk::stop_after`], and crashes in each way, has tried
-//! every moment at which the machine can stop:
+//! builds the disk that a restarted machine would find, under a chosen [`Crash`]. An [`Explorer`]
+//! tries every operation at which the machine can stop, and every crash there:
 //!
 //! ```
-//! use std::sync::Arc;
-//!
-//! use siltstone_io::{disk::Disk, path::RelPath, sim::{Crash, SimDisk}};
+//! use siltstone_io::{disk::Disk, exact, path::RelPath, sim::{Explorer, SimDisk}};
 //!
 //! fn script(disk: &dyn Disk) -> siltstone_io::error::Result<()> {
 //!     let log = disk.create_log(&RelPath::new("log")?)?;
-//!     siltstone_io::exact::write_all_at(&*log, 0, &[b"hello"])?;
+//!     exact::write_all_at(&*log, 0, &[b"hello"])?;
 //!     log.sync()?;
 //!     disk.sync_dir(&RelPath::root())
 //! }
 //!
-//! let whole = SimDisk::new(1);
-//! script(&whole)?;
-//! for steps in 0..=whole.operations() {
-//!     let disk = SimDisk::new(1);
-//!     disk.stop_after(steps);
-//!     let finished = script(&disk).is_ok();
-//!     for crash in Crash::matrix(steps) {
-//!         let recovered = disk.crash(crash);
-//!         if finished {
-//!             assert_eq!(recovered.read_file("log"), Some(b"hello".to_vec()));
-//!         }
-//!     }
-//! }
-//! # Ok::<(), siltstone_io::error::Error>(())
+//! Explorer::new(&SimDisk::new(1), 7).run(
+//!     |disk| script(disk).is_ok(),
+//!     |left, &acknowledged, moment| {
+//!         let kept = left.read_file("log") == Some(b"hello".to_vec());
+//!         assert!(kept || !acknowledged, "{moment}");
+//!     },
+//! );
 //! ```
 //!
 //! What it does not model: more than one name for a file, symbolic links, permissions, and writes
@@ -39,6 +29,7 @@
 
 mod content;
 mod crash;
+mod explore;
 mod file;
 mod handles;
 mod names;
@@ -49,11 +40,14 @@ mod tests;
 
 use std::{ops::Range, sync::Arc};
 
-pub use self::crash::Crash;
 use self::{
     content::Content,
     handles::{Handle, Machine, SimBlocks, SimLock, SimLog, SimStreamReader, SimStreamWriter},
     state::{Context, State, errno},
+};
+pub use self::{
+    crash::Crash,
+    explore::{Explorer, Moment},
 };
 use crate::{
     disk::{

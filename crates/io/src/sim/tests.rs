@@ -4,6 +4,7 @@ use super::*;
 use crate::exact::{read_up_to, write_all_at};
 
 mod model;
+mod protocol;
 
 fn path(path: &str) -> RelPath {
     RelPath::new(path).unwrap()
