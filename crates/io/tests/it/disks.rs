@@ -4,8 +4,12 @@
 use std::{path::Path, sync::Arc};
 
 use siltstone_io::{
+    check::CheckDisk,
     disk::Disk,
+    fault::{Fault, FaultDisk, FaultRule},
     os::{OsDisk, StreamEngine},
+    sim::{SimDisk, SimOptions},
+    trace::TraceDisk,
 };
 
 use crate::conformance::CASES;
@@ -26,6 +30,27 @@ disks! {
     os_disk_conforms => |folder| Arc::new(OsDisk::open(folder, StreamEngine::Auto).unwrap());
     os_disk_with_blocking_calls_conforms =>
         |folder| Arc::new(OsDisk::open(folder, StreamEngine::Blocking).unwrap());
+    sim_disk_conforms => |_| Arc::new(SimDisk::new(1));
+    sim_disk_with_short_io_conforms => |_| Arc::new(short_sim());
+    fault_disk_without_faults_conforms => |_| Arc::new(FaultDisk::new(Arc::new(SimDisk::new(1))));
+    fault_disk_with_every_call_short_conforms => |_| Arc::new(always_short());
+    trace_disk_conforms => |_| Arc::new(TraceDisk::new(Arc::new(SimDisk::new(1))));
+    check_disk_conforms => |_| Arc::new(CheckDisk::new(Arc::new(SimDisk::new(1))));
+    wrappers_of_the_os_disk_conform => |folder| {
+        let disk = Arc::new(OsDisk::open(folder, StreamEngine::Auto).unwrap());
+        Arc::new(CheckDisk::new(Arc::new(TraceDisk::new(Arc::new(FaultDisk::new(disk))))))
+    };
+}
+
+fn short_sim() -> SimDisk {
+    let options = SimOptions { seed: 1, short_io: true, ..SimOptions::default() };
+    SimDisk::with_options(SimOptions { stream_piece_bytes: 100_000, ..options })
+}
+
+fn always_short() -> FaultDisk {
+    let disk = FaultDisk::new(Arc::new(SimDisk::new(1)));
+    disk.inject(FaultRule::new(Fault::Short).forever());
+    disk
 }
 
 fn run_all(make: fn(&Path) -> Arc<dyn Disk>) {
