@@ -7,4 +7,5 @@ mod damage;
 mod faults;
 mod model;
 mod script;
+mod threads;
 mod trace;
