@@ -20,6 +20,9 @@ use std::{borrow::Borrow, fmt, sync::Arc};
 /// Entries of a node: a path copy of 64 small entries is one or two kilobytes.
 const NODE_ENTRIES_MAX: usize = 64;
 
+/// A child of an inner node, with a key that is not above its keys.
+type Child<K, V> = (K, Arc<Node<K, V>>);
+
 /// A sorted map; see the module.
 #[derive(Clone)]
 pub struct SharedMap<K, V> {
@@ -30,13 +33,13 @@ pub struct SharedMap<K, V> {
 #[derive(Clone)]
 enum Node<K, V> {
     Leaf(Vec<(K, V)>),
-    Inner(Vec<(K, Arc<Node<K, V>>)>),
+    Inner(Vec<Child<K, V>>),
 }
 
 /// What an insertion hands up: the value it replaced, and the right half of a node that it split.
 struct Inserted<K, V> {
     replaced: Option<V>,
-    split: Option<(K, Arc<Node<K, V>>)>,
+    split: Option<Child<K, V>>,
 }
 
 impl<K, V> SharedMap<K, V> {
@@ -161,7 +164,7 @@ impl<K: Ord + Clone, V: Clone> SharedMap<K, V> {
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         let Inserted { replaced, split } = Arc::make_mut(&mut self.root).insert(key, value);
         if let Some(right) = split {
-            let first = self.root.first_key().expect("a node that split is not empty").clone();
+            let first = self.root.first_key().unwrap_or(&right.0).clone();
             let left = (first, Arc::clone(&self.root));
             self.root = Arc::new(Node::Inner(vec![left, right]));
         }
@@ -314,9 +317,9 @@ fn insert_or_split<T>(entries: &mut Vec<T>, at: usize, entry: T) -> Option<Vec<T
     let half = NODE_ENTRIES_MAX / 2;
     let mut right = entries.split_off(half);
     if at <= half {
-        entries.insert(at, entry)
+        entries.insert(at, entry);
     } else {
-        right.insert(at - half, entry)
+        right.insert(at - half, entry);
     }
     Some(right)
 }
@@ -324,13 +327,13 @@ fn insert_or_split<T>(entries: &mut Vec<T>, at: usize, entry: T) -> Option<Vec<T
 fn right_half<K: Clone, V, T>(
     entries: Vec<(K, T)>,
     node: impl Fn(Vec<(K, T)>) -> Node<K, V>,
-) -> Option<(K, Arc<Node<K, V>>)> {
+) -> Option<Child<K, V>> {
     let first = entries.first()?.0.clone();
     Some((first, Arc::new(node(entries))))
 }
 
 /// After a removal from child `at`: drops it if empty, merges it with a neighbour if small.
-fn tidy<K: Ord + Clone, V: Clone>(children: &mut Vec<(K, Arc<Node<K, V>>)>, at: usize) {
+fn tidy<K: Ord + Clone, V: Clone>(children: &mut Vec<Child<K, V>>, at: usize) {
     let len_of = |at: usize| children.get(at).map(|(_, child)| child.len());
     if len_of(at) == Some(0) {
         if children.len() > 1 {
@@ -357,7 +360,7 @@ fn tidy<K: Ord + Clone, V: Clone>(children: &mut Vec<(K, Arc<Node<K, V>>)>, at: 
 
 /// Entries in ascending order.
 pub struct Iter<'a, K, V> {
-    inner: Vec<std::slice::Iter<'a, (K, Arc<Node<K, V>>)>>,
+    inner: Vec<std::slice::Iter<'a, Child<K, V>>>,
     leaf: std::slice::Iter<'a, (K, V)>,
 }
 

@@ -7,7 +7,7 @@
 //! with a range tombstone, decides, and nothing older is read.
 
 use std::{
-    ops::{Bound, ControlFlow, Deref},
+    ops::{Bound, Deref},
     sync::Arc,
 };
 
@@ -86,14 +86,14 @@ struct Said<V> {
 }
 
 impl<V> Said<V> {
-    /// Breaks off with the value, or with none, if the source decides.
-    fn verdict(self) -> ControlFlow<Option<V>> {
+    /// `Some` if the source decides: the value, or that there is none.
+    fn decides(self) -> Option<Option<V>> {
         match self.entry {
             Some((sequence, EntryKind::Put, value)) if sequence > self.covering => {
-                ControlFlow::Break(Some(value))
+                Some(Some(value))
             }
-            None if self.covering == 0 => ControlFlow::Continue(()),
-            _ => ControlFlow::Break(None),
+            None if self.covering == 0 => None,
+            _ => Some(None),
         }
     }
 }
@@ -115,13 +115,13 @@ impl View {
                 entry: memtable.get(tree, key, sequence),
                 covering: memtable.covering(tree, key, sequence),
             };
-            if let ControlFlow::Break(value) = said.verdict() {
+            if let Some(value) = said.decides() {
                 return Ok(value.map(Value::Memtable));
             }
         }
         let Some(segments) = self.version.tree(tree) else { return Ok(None) };
         for segment in holding(segments, key) {
-            if let ControlFlow::Break(value) = ask(segment, opener, key, sequence)?.verdict() {
+            if let Some(value) = ask(segment, opener, key, sequence)?.decides() {
                 return Ok(value.map(Value::Segment));
             }
         }

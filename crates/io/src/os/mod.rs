@@ -243,13 +243,7 @@ impl Disk for OsDisk {
     }
 
     fn lock(&self, path: &RelPath, note: &str) -> Result<Box<dyn LockGuard>> {
-        let created = match self.open_file(path, Access::Create) {
-            Err(error) if error.kind() == ErrorKind::Exists => {
-                self.open_file(path, Access::ReadWrite) // never removed, so it stays there
-            }
-            created => created,
-        };
-        lock::take(created?, path, note)
+        lock::take(self.open_file(path, Access::CreateOrOpen)?, path, note)
     }
 
     fn create_log(&self, path: &RelPath) -> Result<Arc<dyn Log>> {

@@ -16,7 +16,6 @@ use siltstone_io::env::Env;
 
 use crate::{
     options::Options,
-    output::rewrite::Tombstones,
     types::TreeId,
     version::{Segment, SegmentOpener},
 };
@@ -57,8 +56,8 @@ pub struct TreeJob {
     pub inputs: Vec<Arc<Segment>>,
     /// Where the outputs go.
     pub to_level: u8,
-    /// Whether anything older lies below the inputs' key range.
-    pub tombstones: Tombstones,
+    /// Nothing older lies below the inputs' key range: tombstones can go.
+    pub bottom: bool,
     /// The inputs need no rewriting: only their level changes.
     pub trivial_move: bool,
 }

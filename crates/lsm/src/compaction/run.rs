@@ -13,7 +13,7 @@ use crate::{
     merge::{MergeCursor, cover::Cover, level::LevelCursor},
     output::{
         Limits, Outputs, Written,
-        rewrite::{Target, rewrite},
+        rewrite::{Target, Tombstones, rewrite},
     },
     segment::FillCache,
     types::{FileId, RangeTombstone, Sequence},
@@ -60,7 +60,8 @@ fn merge(
     }
     let cover = Cover::new(tombstones, Sequence::MAX);
     let mut run = MergeCursor::new(sources(opener, job, &cover)?);
-    let target = Target { tree: job.tree, level: job.to_level, tombstones: job.tombstones };
+    let tombstones = if job.bottom { Tombstones::Drop } else { Tombstones::Keep };
+    let target = Target { tree: job.tree, level: job.to_level, tombstones };
     rewrite(&mut run, &cover, target, outputs, go_on)
 }
 

@@ -232,4 +232,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
+mod random;
+#[cfg(test)]
 mod tests;

@@ -102,12 +102,6 @@ proptest! {
 fn ascending_insertion_fills_its_nodes() {
     let map: SharedMap<u32, u32> = (0..100_000).map(|n| (n, n)).collect();
     map.root.check(None, None);
-    fn leaves<K, V>(node: &Node<K, V>) -> usize {
-        match node {
-            Node::Leaf(_) => 1,
-            Node::Inner(children) => children.iter().map(|(_, child)| leaves(child)).sum(),
-        }
-    }
     assert_eq!(leaves(&map.root), 100_000_usize.div_ceil(NODE_ENTRIES_MAX));
 }
 
@@ -116,15 +110,25 @@ fn a_change_copies_only_the_path_to_it() {
     let map: SharedMap<u32, u32> = (0..10_000).map(|n| (n, n)).collect();
     let mut changed = map.clone();
     changed.insert(5_000, 1);
-    fn nodes<K, V>(node: &Arc<Node<K, V>>, into: &mut Vec<*const Node<K, V>>) {
-        into.push(Arc::as_ptr(node));
-        if let Node::Inner(children) = &**node {
-            children.iter().for_each(|(_, child)| nodes(child, into));
-        }
-    }
     let (mut before, mut after) = (Vec::new(), Vec::new());
     nodes(&map.root, &mut before);
     nodes(&changed.root, &mut after);
     let copied = after.iter().filter(|node| !before.contains(node)).count();
     assert_eq!(copied, 3, "root, inner node and leaf");
+}
+
+fn leaves<K, V>(node: &Node<K, V>) -> usize {
+    match node {
+        Node::Leaf(_) => 1,
+        Node::Inner(children) => children.iter().map(|(_, child)| leaves(child)).sum(),
+    }
+}
+
+fn nodes<K, V>(node: &Arc<Node<K, V>>, into: &mut Vec<*const Node<K, V>>) {
+    into.push(Arc::as_ptr(node));
+    if let Node::Inner(children) = &**node {
+        for (_, child) in children {
+            nodes(child, into);
+        }
+    }
 }

@@ -139,8 +139,7 @@ impl VersionEdit {
         let before = self.version.trees.remove(&tree);
         let old = before.iter().flat_map(|tree| tree.segments()).map(|s| (s.file.id, s.offset));
         let kept = old.filter(|place| !change.removed.contains(place));
-        let places: Vec<_> = kept.chain(change.added.keys().copied()).collect();
-        places.into_iter().try_for_each(|place| self.take(tree, place))
+        kept.chain(change.added.keys().copied()).try_for_each(|place| self.take(tree, place))
     }
 
     /// The next version, and the files that it no longer names.
@@ -160,8 +159,7 @@ impl VersionEdit {
         }
         let mut obsolete = Vec::new();
         for file in self.files {
-            let empty = |file: &&FileUse| file.segments.is_empty();
-            if self.version.files.get(&file).filter(empty).is_some() {
+            if self.version.files.get(&file).is_some_and(|file| file.segments.is_empty()) {
                 obsolete.extend(self.version.files.remove(&file).map(|file| file.handle));
             }
         }

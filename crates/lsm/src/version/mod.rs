@@ -270,6 +270,3 @@ impl FileUse {
 fn misfit(message: String) -> Error {
     Error::new(ErrorKind::Invalid, message)
 }
-
-#[cfg(test)]
-mod tests;

@@ -6,7 +6,5 @@ mod crash;
 mod damage;
 mod faults;
 mod model;
-mod order;
 mod script;
-mod threads;
 mod trace;

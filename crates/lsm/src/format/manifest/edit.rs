@@ -365,7 +365,7 @@ fn decode_catalog(kind: u8, from: &mut Decoder<'_>) -> Result<Record, RecordErro
 }
 
 fn level(from: &mut Decoder<'_>) -> Result<u8, Reason> {
-    u8::try_from(from.varint()?).map_err(|_| "a level does not fit a byte")
+    u8::try_from(from.varint()?).ok().ok_or("a level does not fit a byte")
 }
 
 fn status(from: &mut Decoder<'_>) -> Result<TenantStatus, Reason> {
@@ -378,7 +378,7 @@ fn status(from: &mut Decoder<'_>) -> Result<TenantStatus, Reason> {
 
 fn name(from: &mut Decoder<'_>) -> Result<String, Reason> {
     let bytes = from.prefixed(NAME_BYTES_MAX)?;
-    std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| "a name is not UTF-8")
+    std::str::from_utf8(bytes).map(str::to_owned).ok().ok_or("a name is not UTF-8")
 }
 
 fn meta(from: &mut Decoder<'_>) -> Result<SegmentMeta, Reason> {

@@ -117,6 +117,9 @@ pub enum Body {
 }
 
 /// The pages of one frame.
+///
+/// # Panics
+/// When the payload is longer than [`PAYLOAD_BYTES_MAX`].
 pub fn encode(place: Place<'_>, part: Part, payload: &[u8]) -> Vec<u8> {
     assert!(payload.len() <= PAYLOAD_BYTES_MAX, "a frame holds at most its limit");
     let room = FRAME_HEAD_BYTES.saturating_sub(STAMP_BYTES).saturating_add(payload.len());
@@ -135,8 +138,10 @@ pub fn encode(place: Place<'_>, part: Part, payload: &[u8]) -> Vec<u8> {
     fields.extend_from_slice(&crc32(seed, &[body]).to_le_bytes());
     fields.extend_from_slice(&part.edit.to_le_bytes());
     fields.extend_from_slice(&part.part.to_le_bytes());
-    fields.extend_from_slice(&(pages as u32).to_le_bytes());
-    fields.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+    for field in [pages, payload.len()] {
+        let field = u32::try_from(field).expect("a frame is at most 1 MiB");
+        fields.extend_from_slice(&field.to_le_bytes());
+    }
     fields.extend_from_slice(&[u8::from(part.last), 0, 0, 0]);
     let crc = crc32(seed, &[&fields]).to_le_bytes();
     let (_, rest) = head.split_at_mut(STAMP_BYTES);

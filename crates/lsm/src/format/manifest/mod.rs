@@ -162,4 +162,7 @@ fn open(bytes: &[u8], length: usize, magic: [u8; 8]) -> Result<Decoder<'_>, Head
 }
 
 #[cfg(test)]
+pub(crate) mod arbitrary;
+#[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "the operands are chosen here")]
 mod tests;
