@@ -26,12 +26,18 @@ impl PieceOwner for Vec<u8> {
 
 impl Piece {
     /// Takes `range` of the memory of `owner`.
+    ///
+    /// # Panics
+    /// If the range is not within that memory.
     pub fn new(owner: Arc<dyn PieceOwner>, range: Range<usize>) -> Self {
         assert!(range.start <= range.end && range.end <= owner.bytes().len(), "range in memory");
         Self { owner, range }
     }
 
     /// A part of this piece, sharing its memory.
+    ///
+    /// # Panics
+    /// If the range is not within the piece.
     #[must_use]
     pub fn slice(&self, range: Range<usize>) -> Self {
         assert!(range.start <= range.end && range.end <= self.range.len(), "range in piece");

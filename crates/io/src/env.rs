@@ -120,7 +120,7 @@ impl Entropy for SystemEntropy {
     }
 }
 
-/// A repeatable source: the same seed gives the same bytes (SplitMix64).
+/// A repeatable source: the same seed gives the same bytes (`SplitMix64`).
 #[derive(Debug)]
 pub struct SeededEntropy(Mutex<u64>);
 
@@ -131,6 +131,9 @@ impl SeededEntropy {
     }
 
     /// The next 64 bits.
+    ///
+    /// # Panics
+    /// Never: no code panics while it holds the state.
     pub fn next_u64(&self) -> u64 {
         let mut state = self.0.lock().expect("no code panics while holding it");
         *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -140,7 +143,10 @@ impl SeededEntropy {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `bound`, which must not be 0.
+    /// A number below `bound`.
+    ///
+    /// # Panics
+    /// If `bound` is 0.
     pub fn below(&self, bound: u64) -> u64 {
         assert!(bound > 0, "an empty range has no member");
         self.next_u64() % bound

@@ -249,7 +249,7 @@ mod tests {
         for len in [0, 1, DIRECT_ALIGN, DIRECT_ALIGN + 1, STREAM_PIECE_BYTES] {
             let mut buffer = Buffer::alone(len);
             assert_eq!(buffer.as_ptr().addr() % DIRECT_ALIGN, 0);
-            assert!(buffer.len() >= len && buffer.len() % DIRECT_ALIGN == 0);
+            assert!(buffer.len() >= len && buffer.len().is_multiple_of(DIRECT_ALIGN));
             assert!(buffer.iter().all(|&byte| byte == 0));
             buffer.fill(7);
             assert!(buffer.iter().all(|&byte| byte == 7));

@@ -188,9 +188,10 @@ impl OsDisk {
     fn transfer(&self, file: File, path: &RelPath) -> Result<Transfer> {
         let file = self.make_direct(file, path)?;
         let duplicate = named(file.file.try_clone(), "open", path)?;
-        let lane: Box<dyn Lane> = match self.ring() {
-            Some(ring) if file.direct => Box::new(ring.lane(duplicate)),
-            _ => Box::new(BlockingLane::new(duplicate)),
+        let ring = if file.direct { self.ring() } else { None };
+        let lane: Box<dyn Lane> = match ring {
+            Some(ring) => Box::new(ring.lane(duplicate)),
+            None => Box::new(BlockingLane::new(duplicate)),
         };
         Ok(Transfer::new(lane, file, &self.notes))
     }
@@ -243,7 +244,13 @@ impl Disk for OsDisk {
     }
 
     fn lock(&self, path: &RelPath, note: &str) -> Result<Box<dyn LockGuard>> {
-        lock::take(self.open_file(path, Access::CreateOrOpen)?, path, note)
+        let created = match self.open_file(path, Access::Create) {
+            Err(error) if error.kind() == ErrorKind::Exists => {
+                self.open_file(path, Access::ReadWrite) // never removed, so it stays there
+            }
+            created => created,
+        };
+        lock::take(created?, path, note)
     }
 
     fn create_log(&self, path: &RelPath) -> Result<Arc<dyn Log>> {

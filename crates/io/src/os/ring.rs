@@ -243,8 +243,11 @@ fn answer<T>(to: &Sender<T>, message: T) {
 
 type Registry = FixedBufRegistry<Slot>;
 
+/// What the kernel accepted, and the memory behind it.
+type Registered = (Vec<Arc<Memory>>, Registry);
+
 /// Registers as many slots as the kernel allows; else says why not even the fewest.
-fn register(counts: &[usize]) -> (Option<(Vec<Arc<Memory>>, Registry)>, Option<io::Error>) {
+fn register(counts: &[usize]) -> (Option<Registered>, Option<io::Error>) {
     let mut refusal = None;
     for &count in counts {
         let slots = Pool::allocate_slots(count);
@@ -368,4 +371,36 @@ unsafe impl IoBufMut for Plain {
     }
 
     unsafe fn set_init(&mut self, _initialised: usize) {} // all of it always is
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_registration_says_why() {
+        let Ok(runtime) = tokio_uring::Runtime::new(&tokio_uring::builder()) else {
+            return; // no io_uring here, so no registration either
+        };
+        runtime.block_on(async {
+            let (first, refusal) = register(&[1]);
+            assert_ne!(first.is_some(), refusal.is_some());
+            if refusal.is_some() {
+                return; // no locked memory here: refused in earnest
+            }
+            let (second, refusal) = register(&[2, 1]); // one set a ring: EBUSY
+            assert!(second.is_none());
+            assert_eq!(refusal.unwrap().raw_os_error(), Some(16));
+        });
+    }
+
+    #[test]
+    fn letters_to_a_closed_mailbox_are_dropped() {
+        let mailbox = Mailbox::default();
+        mailbox.close();
+        let (answers, done) = unbounded();
+        let file = tempfile::tempfile().unwrap();
+        mailbox.push(Letter::Open { id: 0, file, answers });
+        assert!(done.recv().is_err(), "the lane learns that nobody answers");
+    }
 }

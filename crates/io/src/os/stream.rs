@@ -213,3 +213,144 @@ fn dead(operation: &'static str, transfer: &Transfer) -> Error {
     Error::new(ErrorKind::Device, operation, transfer.path())
         .because("an earlier operation of this stream has failed")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, io};
+
+    use super::*;
+    use crate::{
+        os::{
+            lane::{BlockingLane, Done, Lane, Op},
+            memory::Pool,
+            note::{self, Notes},
+            transfer::DataFile,
+        },
+        path::RelPath,
+    };
+
+    const EINTR: i32 = 4;
+    const EIO: i32 = 5;
+    const EINVAL: i32 = 22;
+    const ENOSPC: i32 = 28;
+
+    #[derive(Clone, Copy, Debug)]
+    enum Fate {
+        Works,
+        Short(usize),
+        Fails(i32),
+    }
+
+    /// Blocking calls, to the first of which things happen.
+    #[derive(Debug)]
+    struct Fated {
+        inner: BlockingLane,
+        fates: VecDeque<Fate>,
+        failed: VecDeque<Done>,
+    }
+
+    impl Lane for Fated {
+        fn depth(&self) -> usize {
+            1
+        }
+
+        fn submit(&mut self, op: Op) {
+            match self.fates.pop_front().unwrap_or(Fate::Works) {
+                Fate::Works => self.inner.submit(op),
+                Fate::Short(len) => {
+                    let whole = op.span;
+                    let mut short = op;
+                    short.span.len = (whole.done + len).min(whole.len);
+                    self.inner.submit(short);
+                    let mut done = self.inner.wait().unwrap();
+                    done.op.span = whole;
+                    self.failed.push_back(done);
+                }
+                Fate::Fails(code) => {
+                    let result = Err(io::Error::from_raw_os_error(code));
+                    self.failed.push_back(Done { op, result });
+                }
+            }
+        }
+
+        fn wait(&mut self) -> io::Result<Done> {
+            self.failed.pop_front().map_or_else(|| self.inner.wait(), Ok)
+        }
+    }
+
+    fn fated(file: &File, fates: &[Fate], notes: &Arc<Notes>) -> (Transfer, Lease) {
+        let lane = Box::new(Fated {
+            inner: BlockingLane::new(file.try_clone().unwrap()),
+            fates: fates.iter().copied().collect(),
+            failed: VecDeque::new(),
+        });
+        let file = file.try_clone().unwrap();
+        let direct = sys::set_direct(&file).unwrap();
+        let file = DataFile { file, path: RelPath::new("file").unwrap(), direct };
+        (Transfer::new(lane, file, notes), Lease::new(&Arc::new(Pool::default())))
+    }
+
+    fn writer(file: &File, fates: &[Fate]) -> Writer {
+        let (transfer, lease) = fated(file, fates, &Arc::default());
+        Writer::new(transfer, lease, 0).unwrap()
+    }
+
+    #[test]
+    fn short_interrupted_and_refused_operations_lose_no_byte() {
+        let fates = [
+            Fate::Short(8192),
+            Fate::Fails(EINTR),
+            Fate::Short(4096),
+            Fate::Works,
+            Fate::Fails(EINVAL),
+            Fate::Short(100),
+            Fate::Short(1),
+        ];
+        let bytes: Vec<u8> = (0..3_000_001_u32).map(|at| (at % 251).to_le_bytes()[0]).collect();
+        let file = tempfile::tempfile().unwrap();
+        let mut writer = writer(&file, &fates);
+        writer.write(&bytes).unwrap();
+        assert_eq!(Box::new(writer).finish().unwrap(), bytes.len() as u64);
+
+        let notes = Arc::new(Notes::default());
+        let (transfer, lease) = fated(&file, &fates, &notes);
+        let mut reader = Reader::new(transfer, lease, 4097..3_000_001);
+        let mut read = Vec::new();
+        while let Some(piece) = reader.next_piece().unwrap() {
+            read.extend_from_slice(&piece);
+        }
+        assert!(read == bytes[4097..]);
+        assert_eq!(notes.joined().as_deref(), Some(note::NOT_DIRECT));
+    }
+
+    #[test]
+    fn a_full_disk_ends_the_writer_with_no_space() {
+        let file = tempfile::tempfile().unwrap();
+        let mut writer = writer(&file, &[Fate::Works, Fate::Fails(ENOSPC)]);
+        let piece = vec![1; STREAM_PIECE_BYTES];
+        let error = std::iter::repeat_with(|| writer.write(&piece)).find_map(Result::err).unwrap();
+        assert_eq!(error.kind(), ErrorKind::NoSpace);
+        assert_eq!((error.path(), error.offset()), ("file", Some(1 << 20)));
+        assert!(writer.write(b"more").is_err());
+        assert!(Box::new(writer).finish().is_err(), "a dead stream never says it is complete");
+    }
+
+    #[test]
+    fn an_error_in_the_last_piece_fails_the_finish() {
+        let file = tempfile::tempfile().unwrap();
+        let mut writer = writer(&file, &[Fate::Fails(EIO)]);
+        writer.write(b"a few bytes").unwrap();
+        let error = Box::new(writer).finish().unwrap_err();
+        assert_eq!((error.kind(), error.offset()), (ErrorKind::Device, Some(0)));
+    }
+
+    #[test]
+    fn a_device_error_ends_the_reader() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(5000).unwrap();
+        let (transfer, lease) = fated(&file, &[Fate::Fails(EIO)], &Arc::default());
+        let mut reader = Reader::new(transfer, lease, 0..5000);
+        assert_eq!(reader.next_piece().unwrap_err().kind(), ErrorKind::Device);
+        assert!(reader.next_piece().is_err(), "an error does not turn into an end");
+    }
+}

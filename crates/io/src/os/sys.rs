@@ -40,8 +40,6 @@ pub(super) enum Access {
     ReadWrite,
     /// A new file, to be read and written.
     Create,
-    /// A file to be read and written, new or not.
-    CreateOrOpen,
 }
 
 /// Opens a folder by its path in the file system.
@@ -84,7 +82,6 @@ pub(super) fn open_file(root: &File, path: &RelPath, access: Access) -> Result<F
             Access::Read => OFlags::RDONLY,
             Access::ReadWrite => OFlags::RDWR,
             Access::Create => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
-            Access::CreateOrOpen => OFlags::RDWR | OFlags::CREATE,
         };
     let file = File::from(fs::openat(root, name_of(path), flags, FILE_MODE)?);
     if access == Access::Create {
