@@ -105,7 +105,8 @@ mod tests {
         batch.delete_range(TREE, b"", None).unwrap();
         batch.delete_range(TREE, b"a", Some(b"b")).unwrap();
         assert_eq!(batch.operations(), 4);
-        let decoded: Vec<_> = Batch::decode(batch.encoded()).map(std::result::Result::unwrap).collect();
+        let decoded: Vec<_> =
+            Batch::decode(batch.encoded()).map(std::result::Result::unwrap).collect();
         assert_eq!(
             decoded,
             [

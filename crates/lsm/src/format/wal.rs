@@ -436,8 +436,7 @@ impl FrameHeader {
         let bitmap_bytes = usize::from(decoder.u16().ok()?);
         let operations = decoder.u32().ok()?;
         let first_sequence = decoder.u64().ok()?;
-        let synced_upto =
-            Position { log: LogId(decoder.u64().ok()?), offset: decoder.u64().ok()? };
+        let synced_upto = Position { log: LogId(decoder.u64().ok()?), offset: decoder.u64().ok()? };
         let rolling_crc = decoder.u32().ok()?;
         let reserved = decoder.array::<12>().ok()?;
         if payload_bytes > PAYLOAD_BYTES_MAX || flags > 1 || reserved != [0; 12] {
@@ -497,7 +496,8 @@ impl FrameHeader {
     }
 
     /// The first and last sector (as offsets in the file) that show that they were never written:
-    /// the frame's bytes in them are zero though it wrote others, or its trailer is missing.
+    /// the frame's bytes in them are zero though others were to be written, or the end is missing
+    /// (of the trailer's last byte no single flip makes a zero).
     pub fn lost_sectors(&self, frame: &[u8]) -> Option<(u64, u64)> {
         let body = self.body(frame);
         let start = self.place.payload_start();
@@ -513,7 +513,7 @@ impl FrameHeader {
                 note(sector);
             }
         }
-        if body.len() < TRAILER.len() || body.ends_with(&[0; TRAILER.len()]) {
+        if body.last().is_none_or(|&byte| byte == 0) {
             note(sector_of(self.place.end.saturating_sub(1)));
         }
         lost

@@ -266,8 +266,11 @@ impl Replay<'_> {
         if begins != self.batch.is_none() {
             return Err(log.corrupt(at, "the parts of a batch are out of order"));
         }
-        let mut batch = self.batch.take().unwrap_or_else(|| {
-            Parts { at, first_sequence, operations, bytes: Vec::new() }
+        let mut batch = self.batch.take().unwrap_or_else(|| Parts {
+            at,
+            first_sequence,
+            operations,
+            bytes: Vec::new(),
         });
         if (batch.first_sequence, batch.operations) != (first_sequence, operations) {
             return Err(log.corrupt(at, "the parts of a batch do not belong together"));

@@ -11,15 +11,15 @@ use crate::{
     format::{
         names,
         wal::{
-            FRAME_HEADER_BYTES, FrameHeader, HeaderError, LogHeader, PAGE_BYTES,
-            Position, SECTOR_BYTES, Salt, TRAILER, is_zero, next_sector, page_down,
+            FRAME_HEADER_BYTES, FrameHeader, HeaderError, LogHeader, PAGE_BYTES, Position,
+            SECTOR_BYTES, Salt, TRAILER, is_zero, next_sector, page_down, page_up,
         },
     },
     types::LogId,
 };
 
-/// Bytes read at once: the longest frame fits, wherever it starts in a page.
-const WINDOW_BYTES: usize = (1 << 20) + (64 << 10);
+/// Bytes read at once, if there are as many: the longest frame fits, wherever it starts in a page.
+const WINDOW_BYTES: u64 = (1 << 20) + (64 << 10);
 
 /// One log under recovery.
 #[derive(Debug)]
@@ -112,7 +112,9 @@ impl LogScan {
         let end = self.window_start + self.window.len() as u64;
         if offset < self.window_start || offset + len > end {
             self.window_start = page_down(offset);
-            self.window.resize(WINDOW_BYTES, 0);
+            let ahead = page_up(self.length).saturating_sub(self.window_start);
+            let wanted = ahead.min(WINDOW_BYTES).max(offset + len - self.window_start);
+            self.window.resize(usize_of(wanted), 0);
             let read = read_up_to(&*self.log, self.window_start, &mut self.window)?;
             self.window[read..].fill(0);
         }
@@ -142,7 +144,11 @@ impl LogScan {
         let there = self.bytes(sector_end, SECTOR_BYTES)?;
         match FrameHeader::decode(log, &salt, sector_end, there) {
             Some(header) if u64::from(header.place.gap) == gap => {
-                if gap_is_zero { self.look_at_payload(header) } else { Ok(Found::BrokenHeader) }
+                if gap_is_zero {
+                    self.look_at_payload(header)
+                } else {
+                    Ok(Found::BrokenHeader)
+                }
             }
             _ => Ok(Found::Nothing),
         }

@@ -3,5 +3,6 @@
 mod damage;
 mod faults;
 mod model;
+mod order;
 mod support;
 mod torn;

@@ -68,6 +68,11 @@ impl Bench {
 
     pub(super) fn on(disk: SimDisk) -> Result<Self> {
         let env = env(&disk);
+        Self::over(disk, env)
+    }
+
+    /// On `disk`, seen through the wrapper in `env`.
+    pub(super) fn over(disk: SimDisk, env: Env) -> Result<Self> {
         let log = ReadyLog::create(&env, STORE_ID, LogId(1))?;
         let wal = Wal::start(&log)?;
         Ok(Self { disk, env, wal, last_log: LogId(1), appended: Vec::new() })
@@ -75,11 +80,6 @@ impl Bench {
 
     pub(super) fn next_sequence(&self) -> Sequence {
         self.appended.last().map_or(1, |last| last.last() + 1)
-    }
-
-    /// A batch of one operation that holds these bytes.
-    pub(super) fn batch(&self, encoded: &[u8]) -> Owned {
-        Owned::Batch { first: self.next_sequence(), operations: 1, encoded: encoded.to_vec() }
     }
 
     /// Appends batches of these bytes as one group; they count as appended when it succeeds.
