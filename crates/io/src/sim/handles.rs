@@ -120,7 +120,7 @@ impl Log for SimLog {
         if bytes.is_empty() {
             return Ok(0);
         }
-        let served = self.0.machine.state().share(bytes.len());
+        let served = self.0.machine.state().share_of_write(offset, bytes.len());
         self.0.write(offset, &bytes[..served])
     }
 

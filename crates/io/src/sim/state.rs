@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     SimOptions, SyncFailure,
-    content::{Content, PAGE_BYTES, index},
+    content::{Content, PAGE_BYTES, SECTOR_BYTES, index},
     crash::Crash,
     file::File,
     names::{Inode, Missing, NameChange, Names, Place, ROOT},
@@ -190,6 +190,14 @@ impl State {
         } else {
             bytes
         }
+    }
+
+    /// As [`State::share`], but cut where a sector ends: a page cache takes whole pages, so a power
+    /// failure never meets a sector with half of a write in it.
+    pub(super) fn share_of_write(&mut self, offset: u64, bytes: usize) -> usize {
+        let share = self.share(bytes);
+        let into_sector = index(offset % SECTOR_BYTES as u64);
+        (into_sector + share).next_multiple_of(SECTOR_BYTES).saturating_sub(into_sector).min(bytes)
     }
 
     // ---- names ----
