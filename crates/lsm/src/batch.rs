@@ -59,7 +59,7 @@ impl Batch {
         }
         batch::encode(&mut self.encoded, &operation);
         self.operations += 1;
-        assert!(self.encoded.len() <= BATCH_BYTES_MAX, "the size was computed before");
+        debug_assert!(self.encoded.len() <= BATCH_BYTES_MAX, "the size was computed before");
         Ok(())
     }
 

@@ -28,7 +28,8 @@ use crate::{
 };
 
 /// The unit that a disk writes whole or not at all.
-pub const SECTOR_BYTES: u64 = 512;
+pub const SECTOR_BYTES: u64 = SECTOR as u64;
+const SECTOR: usize = 512;
 
 /// The unit of writes; groups that sync end at a multiple of it.
 pub const PAGE_BYTES: u64 = 4096;
@@ -40,7 +41,7 @@ pub const FRAMES_START: u64 = PAGE_BYTES;
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 
 /// Longest payload of a frame: the rest has room for the header, the bitmap and the trailer.
-pub const PAYLOAD_BYTES_MAX: usize = FRAME_BYTES_MAX - SECTOR_BYTES as usize;
+pub const PAYLOAD_BYTES_MAX: usize = FRAME_BYTES_MAX - SECTOR;
 
 /// The version of this format.
 pub const VERSION: u32 = 1;
@@ -92,8 +93,8 @@ const _: () = assert!(fills(&START, START_BYTES));
 
 /// A header and its bitmap fit a sector, the bitmap covers the longest frame, and that frame fits.
 const BITMAP_BYTES_MAX: usize = 256;
-const _: () = assert!(FRAME_HEADER_BYTES + BITMAP_BYTES_MAX <= SECTOR_BYTES as usize);
-const _: () = assert!(BITMAP_BYTES_MAX * 8 >= FRAME_BYTES_MAX / SECTOR_BYTES as usize);
+const _: () = assert!(FRAME_HEADER_BYTES + BITMAP_BYTES_MAX <= SECTOR);
+const _: () = assert!(BITMAP_BYTES_MAX * 8 >= FRAME_BYTES_MAX / SECTOR);
 const _: () = assert!(
     FRAME_HEADER_BYTES + BITMAP_BYTES_MAX + PAYLOAD_BYTES_MAX + TRAILER.len() <= FRAME_BYTES_MAX
 );
@@ -365,6 +366,9 @@ fn roll(rolling_crc: u32, header_crc: u32, payload_crc: u32) -> u32 {
 
 /// Appends one frame to `out`, whose first byte lies at `base` in the file. Returns the rolling
 /// checksum after it.
+///
+/// # Panics
+/// When the payload is longer than [`PAYLOAD_BYTES_MAX`].
 pub fn encode_frame(out: &mut Vec<u8>, base: u64, salt: &Salt, frame: (&Meta, &[u8])) -> u32 {
     let (meta, payload) = frame;
     assert!(payload.len() <= PAYLOAD_BYTES_MAX, "the caller splits long payloads");
@@ -386,10 +390,10 @@ pub fn encode_frame(out: &mut Vec<u8>, base: u64, salt: &Salt, frame: (&Meta, &[
     let payload_crc = crc32(seed, &[body]);
     let mut fixed = Vec::with_capacity(FRAME_HEADER_BYTES);
     fixed.extend_from_slice(&payload_crc.to_le_bytes());
-    fixed.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+    fixed.extend_from_slice(&narrow::<u32>(payload.len()).to_le_bytes());
     fixed.extend_from_slice(&[meta.kind as u8, meta.part as u8, u8::from(meta.padded), mask]);
     fixed.extend_from_slice(&place.gap.to_le_bytes());
-    fixed.extend_from_slice(&(place.bitmap_bytes as u16).to_le_bytes());
+    fixed.extend_from_slice(&narrow::<u16>(place.bitmap_bytes).to_le_bytes());
     fixed.extend_from_slice(&meta.operations.to_le_bytes());
     fixed.extend_from_slice(&meta.first_sequence.to_le_bytes());
     fixed.extend_from_slice(&meta.synced_upto.log.0.to_le_bytes());
@@ -532,7 +536,9 @@ const MASKS: [u8; 8] = [0x00, 0x5a, 0xa5, 0xff, 0x33, 0xcc, 0x0f, 0xf0];
 /// Sets or takes off a mask.
 pub fn apply_mask(payload: &mut [u8], mask: u8) {
     if mask != 0 {
-        payload.iter_mut().for_each(|byte| *byte ^= mask);
+        for byte in payload {
+            *byte ^= mask;
+        }
     }
 }
 
@@ -582,10 +588,15 @@ fn bits_upto_two(bytes: &[u8], mask: u8) -> u32 {
 /// The bytes from file offset `start`, cut where sectors end, with the number of the sector.
 fn sectors(start: u64, bytes: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
     let into_sector = usize_of(start.checked_rem(SECTOR_BYTES).unwrap_or(0));
-    let first_len = usize_of(SECTOR_BYTES).saturating_sub(into_sector).min(bytes.len());
+    let first_len = SECTOR.saturating_sub(into_sector).min(bytes.len());
     let (first, rest) = bytes.split_at_checked(first_len).unwrap_or((bytes, &[]));
-    let parts = std::iter::once(first).chain(rest.chunks(usize_of(SECTOR_BYTES)));
+    let parts = std::iter::once(first).chain(rest.chunks(SECTOR));
     (sector_of(start)..).zip(parts)
+}
+
+/// A size of a frame as its header stores it.
+fn narrow<T: TryFrom<usize>>(size: usize) -> T {
+    T::try_from(size).ok().expect("a frame keeps its limits")
 }
 
 /// Offsets within what is in memory fit a `usize`.

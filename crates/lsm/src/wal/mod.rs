@@ -150,7 +150,7 @@ impl Wal {
         let Some(claim) = self.stream.claim_zeros()? else {
             return Ok(false);
         };
-        let zeros = [ZEROS.as_slice(); ZERO_STEP_BYTES as usize / ZEROS.len()];
+        let zeros = [ZEROS.as_slice(); 16];
         let zeroed = match write_all_at(&*claim.log, claim.range.start, &zeros) {
             Ok(()) => Zeroed::Written,
             Err(full) if full.kind() == io::ErrorKind::NoSpace => Zeroed::NoSpace,
@@ -192,8 +192,9 @@ impl Wal {
     }
 }
 
-/// What the zeroer writes, many times.
+/// A sixteenth of what one step of the zeroer writes.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+const _: () = assert!(ZEROS.len() as u64 * 16 == ZERO_STEP_BYTES);
 
 #[cfg(test)]
 mod tests;

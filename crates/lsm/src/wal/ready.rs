@@ -49,10 +49,13 @@ impl ReadyLog {
     }
 }
 
+const PAGE: usize = 4096;
+const _: () = assert!(PAGE as u64 == PAGE_BYTES);
+
 fn settle(disk: &dyn Disk, log: &dyn Log, header: &LogHeader) -> io::Result<()> {
     // The page of zeros after it has room for the first frame, so that a full disk cannot stop a
     // rotation half-way.
-    write_all_at(log, 0, &[&header.encode(), &[0; PAGE_BYTES as usize]])?;
+    write_all_at(log, 0, &[&header.encode(), &[0; PAGE]])?;
     log.sync()?;
     disk.sync_dir(&log.path().parent())
 }

@@ -229,7 +229,7 @@ impl Replay<'_> {
         }
     }
 
-    fn take_seal(&mut self, log: &LogScan, header: &FrameHeader, rolling_crc: u32) -> Result<End> {
+    fn take_seal(&self, log: &LogScan, header: &FrameHeader, rolling_crc: u32) -> Result<End> {
         let last_sequence = header.meta.first_sequence;
         if self.batch.is_some() || last_sequence != self.last_sequence {
             return Err(log.corrupt(header.place.start, "a seal names another last commit"));

@@ -1,4 +1,5 @@
 //! Tests of the write-ahead log, on the simulated disk.
+#![expect(clippy::cast_possible_truncation, reason = "the files of these tests are small")]
 
 mod damage;
 mod faults;

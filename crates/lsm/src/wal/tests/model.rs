@@ -147,13 +147,13 @@ fn check(crashed: &SimDisk, run: &Run, crash: Crash) -> Result<(), TestCaseError
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn every_crash_leaves_a_prefix_with_all_that_was_acknowledged(
         steps in steps(),
         seed: u64,
-        stops in proptest::collection::vec(any::<u64>(), 4),
+        stops in proptest::collection::vec(any::<u64>(), 3),
         short_io: bool,
     ) {
         let options = SimOptions { seed, short_io, ..SimOptions::default() };

@@ -97,7 +97,9 @@ fn threads_share_syncs_and_lose_nothing() {
                 thread::yield_now();
             }
         });
-        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        for writer in writers {
+            writer.join().unwrap();
+        }
         done.store(true, Ordering::SeqCst);
         zeroer.join().unwrap();
     });
