@@ -7,16 +7,22 @@
 
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod backend;
 pub mod cancel;
 pub mod codec;
+pub mod create;
 pub mod error;
 pub mod fetch;
 pub mod format;
+pub mod handle;
 pub mod journal;
 pub mod names;
+pub mod operation;
 pub mod options;
 pub mod pipeline;
 pub mod plan;
 pub mod progress;
+mod repository;
+pub mod restore;
 pub mod state;

@@ -282,6 +282,19 @@ impl Journal {
         Ok(())
     }
 
+    /// Writes the end of an adopted journal, whatever its last state was: its bytes are untrusted.
+    pub(crate) fn conclude(
+        &mut self,
+        state: State,
+        at_ms: u64,
+        error: Option<String>,
+    ) -> Result<()> {
+        assert!(state.is_final(), "an end is final");
+        self.record(&Event::State { state, at_ms, error })?;
+        self.state = state;
+        Ok(())
+    }
+
     /// The state it is in.
     pub(crate) fn state(&self) -> State {
         self.state

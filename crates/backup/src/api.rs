@@ -1,0 +1,305 @@
+//! [`Backups`]: makes and restores backups of an open store; and what can be asked without one.
+//!
+//! [`statuses`], [`list`] and [`request_cancel`] need no lock of the store: another process may be
+//! running the operation that they speak of.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use siltstone_io::env::Env;
+use siltstone_lsm::{cut::Cut, store::Store};
+
+use crate::{
+    backend::Backend,
+    create::{self, CreateJob},
+    error::{Error, ErrorKind, Result},
+    format::config::Config,
+    handle::{Handle, Status},
+    journal::{Begin, Entry, Journals, Kind, record::Event},
+    names::{AttemptId, BackupId, NodeName},
+    operation::{Operation, millis, timestamp},
+    options::{CreateOptions, RestoreOptions},
+    repository::{IntentHead, Repository, RestoreNote, is_about_bytes, taken},
+    restore,
+    state::State,
+};
+
+/// What the end of a killed process is called.
+const INTERRUPTED: &str = "interrupted: its process ended before it did";
+
+/// Makes and restores backups of one open store.
+#[derive(Clone, Debug)]
+pub struct Backups {
+    store: Store,
+    journals: Journals,
+    /// Held while an operation starts, so that two do not settle one journal.
+    starting: Arc<Mutex<()>>,
+}
+
+/// One line of a listing.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Listed {
+    /// A backup that can be restored.
+    Backup(Config),
+    /// A backup whose descriptor cannot be read.
+    Unreadable(BackupId, String),
+}
+
+impl Backups {
+    /// Backups of `store`. Operations that a killed process left behind get their end here, except
+    /// those whose outcome only a repository knows: they wait for the next operation on it.
+    ///
+    /// # Errors
+    /// Those of the disk; `Corrupt` or `NewerFormat` for a journal.
+    pub fn new(store: Store) -> Result<Self> {
+        let journals = Journals::new(store.env().clone());
+        let backups = Self { store, journals, starting: Arc::default() };
+        for entry in backups.journals.entries()?.iter().filter(|entry| entry.is_interrupted()) {
+            match (&entry.committing, entry.begin.kind) {
+                (None, _) => backups.end(entry, State::Failed)?,
+                (Some(names), Kind::Restore) => {
+                    let catalog = backups.store.catalog();
+                    let is_there = |name: &String| catalog.collections.contains_key(name.as_str());
+                    let committed = names.iter().all(is_there);
+                    backups.end(entry, if committed { State::Success } else { State::Failed })?;
+                }
+                (Some(_), _) => {}
+            }
+        }
+        backups.journals.tidy()?;
+        Ok(backups)
+    }
+
+    /// Starts a backup of the store as it is now, and returns at once.
+    ///
+    /// # Errors
+    /// `Invalid` for an id, option or collection name that cannot be; `Exists` for an id that is
+    /// used; `Busy` while another operation runs; `NewerFormat`; and those of backend and disk.
+    /// What fails later is in the handle.
+    pub fn create(
+        &self,
+        backend: &Arc<dyn Backend>,
+        id: &str,
+        options: CreateOptions,
+    ) -> Result<Handle> {
+        self.start_create(backend, id, options, None)
+    }
+
+    /// As [`Backups::create`], of a cut that was taken before.
+    ///
+    /// # Errors
+    /// As [`Backups::create`]; `Invalid` for a cut of another store.
+    pub fn create_from(
+        &self,
+        cut: Cut,
+        backend: &Arc<dyn Backend>,
+        id: &str,
+        options: CreateOptions,
+    ) -> Result<Handle> {
+        if cut.store_id != self.store.store_id() {
+            return Err(Error::new(ErrorKind::Invalid, "the cut is of another store"));
+        }
+        self.start_create(backend, id, options, Some(cut))
+    }
+
+    /// Starts to restore a backup into the store, and returns once everything is checked that can
+    /// be without fetching. All collections appear at once at the end, or none.
+    ///
+    /// # Errors
+    /// `NotFound` without such a backup; `Exists` naming all collections that are there already;
+    /// `Invalid`, `Corrupt`, `NoSpace`, `Busy`, `NewerFormat`; and those of backend and disk. What
+    /// fails later is in the handle.
+    pub fn restore(
+        &self,
+        backend: &Arc<dyn Backend>,
+        id: &str,
+        options: RestoreOptions,
+    ) -> Result<Handle> {
+        let id = BackupId::new(id)?;
+        let _starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        let repository = Repository::open(backend)?;
+        self.settle(&repository)?;
+        let job = restore::prepare(&self.store, repository, &id, options)?;
+        let begin = self.begin(Kind::Restore, &id, &NodeName::default(), backend);
+        let note = RestoreNote::started(
+            id,
+            begin.attempt,
+            self.store_hex(),
+            job.names(),
+            self.now().to_string(),
+        );
+        let operation = Operation::begin(self.store.env(), begin)?;
+        let handle = Handle::new(Arc::clone(&operation.shared));
+        operation.spawn(move |operation| restore::run(operation, job, note))?;
+        Ok(handle)
+    }
+
+    fn start_create(
+        &self,
+        backend: &Arc<dyn Backend>,
+        id: &str,
+        options: CreateOptions,
+        cut: Option<Cut>,
+    ) -> Result<Handle> {
+        let id = BackupId::new(id)?;
+        options.check()?;
+        let catalog = self.store.catalog();
+        let names: Vec<&str> = catalog.collections.keys().map(|name| &**name).collect();
+        options.selection.apply(&names)?;
+        let _starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        let repository = Repository::open_or_create(backend, self.store.env())?;
+        self.settle(&repository)?;
+        if repository.config(&id)?.is_some() {
+            return Err(taken(&id));
+        }
+        let begin = self.begin(Kind::Create, &id, &options.node, backend);
+        let head = self.intent_head(&begin);
+        let operation = Operation::begin(self.store.env(), begin)?;
+        let handle = Handle::new(Arc::clone(&operation.shared));
+        let job = CreateJob { store: self.store.clone(), cut, repository, head, options };
+        operation.spawn(move |operation| create::run(operation, job))?;
+        Ok(handle)
+    }
+
+    /// Ends interrupted operations whose outcome this repository knows, and removes what failed
+    /// ones left in it.
+    fn settle(&self, repository: &Repository) -> Result<()> {
+        let place = repository.backend().describe();
+        for entry in self.journals.entries()? {
+            let begin = &entry.begin;
+            if begin.kind != Kind::Create || begin.backend != place || entry.alive {
+                continue;
+            }
+            if entry.is_interrupted() {
+                let committed = entry.committing.is_some() && is_own(repository, &entry)?;
+                self.end(&entry, if committed { State::Success } else { State::Failed })?;
+            } else if entry.committing.is_none() && !entry.cleaned && entry.state != State::Success
+            {
+                // An attempt that was committing keeps its chunks: its put may still be on the way.
+                create::remove_all(repository, &self.intent_head(begin), &entry.objects)?;
+                self.journals.adopt(&entry)?.record(&Event::Cleaned)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the end of an interrupted operation.
+    fn end(&self, entry: &Entry, state: State) -> Result<()> {
+        let at_ms = millis(self.store.env().clock.wall());
+        let error = (state == State::Failed).then(|| INTERRUPTED.to_owned());
+        self.journals.adopt(entry)?.conclude(state, at_ms, error)
+    }
+
+    fn begin(
+        &self,
+        kind: Kind,
+        id: &BackupId,
+        node: &NodeName,
+        backend: &Arc<dyn Backend>,
+    ) -> Begin {
+        let env = self.store.env();
+        Begin {
+            kind,
+            id: id.clone(),
+            attempt: AttemptId(env.unique_id()),
+            node: node.clone(),
+            backend: backend.describe().to_owned(),
+            pid: std::process::id(),
+            started_ms: millis(env.clock.wall()),
+        }
+    }
+
+    fn intent_head(&self, begin: &Begin) -> IntentHead {
+        IntentHead {
+            attempt: begin.attempt,
+            id: begin.id.clone(),
+            node: begin.node.clone(),
+            store_id: self.store_hex(),
+            started_at: timestamp(std::time::Duration::from_millis(begin.started_ms)).to_string(),
+        }
+    }
+
+    fn store_hex(&self) -> String {
+        self.store.store_id().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn now(&self) -> jiff::Timestamp {
+        timestamp(self.store.env().clock.wall())
+    }
+}
+
+/// How the operations of a store stand, the newest first: from its journals, whoever runs them.
+/// With a backend, the outcome of an attempt that was cut off in its commit is looked up.
+///
+/// # Errors
+/// Those of the disk and the backend; `Corrupt` or `NewerFormat` for a journal.
+pub fn statuses(env: &Env, backend: Option<&Arc<dyn Backend>>) -> Result<Vec<Status>> {
+    let now_ms = millis(env.clock.wall());
+    let mut statuses = Vec::new();
+    for entry in Journals::new(env.clone()).entries()? {
+        let mut status = Status::of_entry(&entry, now_ms);
+        if entry.is_interrupted() {
+            (status.state, status.error) = outcome(&entry, backend)?;
+        }
+        statuses.push(status);
+    }
+    Ok(statuses)
+}
+
+/// All backups of a repository, the newest first.
+///
+/// # Errors
+/// `NotFound` without a repository; and those of the backend.
+pub fn list(backend: &Arc<dyn Backend>) -> Result<Vec<Listed>> {
+    let repository = Repository::open(backend)?;
+    let (mut backups, mut unreadable) = (Vec::new(), Vec::new());
+    for id in repository.ids()? {
+        match repository.config(&id) {
+            Ok(Some(config)) => backups.push(config),
+            Ok(None) => {}
+            Err(error) if is_about_bytes(&error) => {
+                unreadable.push(Listed::Unreadable(id, error.to_string()));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    backups.sort_by(|a, b| (b.started_at, &b.id).cmp(&(a.started_at, &a.id)));
+    Ok(backups.into_iter().map(Listed::Backup).chain(unreadable).collect())
+}
+
+/// Asks the process that runs an operation on a backup to end it; it does so within moments.
+///
+/// # Errors
+/// `NotFound` when none of that id runs; those of the disk.
+pub fn request_cancel(env: &Env, id: &str) -> Result<Status> {
+    let id = BackupId::new(id)?;
+    let journals = Journals::new(env.clone());
+    let running = journals.entries()?.into_iter().find(|entry| entry.begin.id == id && entry.alive);
+    let Some(entry) = running else {
+        let message = format!("no backup or restore of '{id}' runs here");
+        return Err(Error::new(ErrorKind::NotFound, message));
+    };
+    journals.request_cancel(entry.begin.attempt)?;
+    Ok(Status::of_entry(&entry, millis(env.clock.wall())))
+}
+
+/// What became of an operation whose process is gone.
+fn outcome(entry: &Entry, backend: Option<&Arc<dyn Backend>>) -> Result<(State, Option<String>)> {
+    let failed = (State::Failed, Some(INTERRUPTED.to_owned()));
+    let not_known = "its process ended in the commit; the outcome is being checked";
+    match (&entry.committing, entry.begin.kind, backend) {
+        (None, _, _) => Ok(failed),
+        (Some(_), Kind::Create, Some(backend)) if backend.describe() == entry.begin.backend => {
+            let repository = Repository::open(backend)?;
+            let committed = is_own(&repository, entry)?;
+            Ok(if committed { (State::Success, None) } else { failed })
+        }
+        (Some(_), _, _) => Ok((State::Transferred, Some(not_known.to_owned()))),
+    }
+}
+
+/// Whether the backup that is there was made by this attempt.
+fn is_own(repository: &Repository, entry: &Entry) -> Result<bool> {
+    let config = repository.config(&entry.begin.id)?;
+    Ok(config.is_some_and(|config| config.attempt == entry.begin.attempt))
+}

@@ -1,0 +1,318 @@
+//! The making of a backup, from the cut to the commit.
+//!
+//! The order is the protocol. The intent is there before anything relies on it; the dedup base is
+//! read after the intent; the intent names every chunk of earlier backups before the descriptor
+//! does; condemned lists are read at the start and again right before the commit; the descriptor's
+//! parts are there before `backup_config.json`, which is written last and makes the backup be.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use siltstone_lsm::{
+    catalog::{Catalog, Collection},
+    cut::Cut,
+    store::Store,
+    types::TreeId,
+};
+
+use crate::{
+    backend::Conditions,
+    error::{Error, ErrorKind, Result},
+    format::{
+        chunk::{Chunk, ChunkSizes},
+        config::{Config, PartInfo, Totals},
+        descriptor::{PartsWriter, StoredCollection, StoredSegment, StoredTenant},
+    },
+    journal::record::Event,
+    names::ChunkId,
+    operation::{End, Operation, Summary},
+    options::CreateOptions,
+    pipeline::{Pipeline, PipelineOptions, StoredChunk, codec_of},
+    plan::{Base, Plan, plan},
+    repository::{CommitOutcome, IntentHead, Repository, commit},
+    state::State,
+};
+
+/// How long a prune waits between condemning a chunk and removing it.
+pub const PRUNE_GRACE: Duration = Duration::from_secs(48 * 3600);
+
+/// How often chunks may be condemned under a backup that is about to commit.
+const RESCUES_MAX: usize = 4;
+
+/// What a backup is made of.
+#[derive(Debug)]
+pub(crate) struct CreateJob {
+    /// The store.
+    pub(crate) store: Store,
+    /// A cut that the caller took already.
+    pub(crate) cut: Option<Cut>,
+    /// Where it goes; calls are not bound to the cancel request.
+    pub(crate) repository: Repository,
+    /// What the intent says.
+    pub(crate) head: IntentHead,
+    /// The caller's choices, checked.
+    pub(crate) options: CreateOptions,
+}
+
+/// The work in progress.
+struct Making<'a> {
+    operation: &'a Operation,
+    job: &'a CreateJob,
+    /// Calls of this one end with a cancel request.
+    repository: Repository,
+    /// Objects of this attempt that must go if it fails.
+    objects: Mutex<Vec<String>>,
+}
+
+/// Everything the descriptor says.
+struct Content {
+    collections: Vec<StoredCollection>,
+    reused_chunks: Vec<Chunk>,
+    reused: Vec<StoredSegment>,
+    new_chunks: Vec<Chunk>,
+    new: Vec<StoredSegment>,
+    sequence: u64,
+}
+
+/// Makes the backup; cleans up if it fails.
+pub(crate) fn run(operation: &Operation, mut job: CreateJob) -> End {
+    let cut = job.cut.take();
+    let repository = job.repository.cancelable(&operation.shared.cancel);
+    let making = Making { operation, job: &job, repository, objects: Mutex::default() };
+    let sealed = making.transfer(cut).and_then(|content| making.seal(content));
+    let (config, collections) = match sealed {
+        Ok(sealed) => sealed,
+        Err(error) => return making.give_up(error),
+    };
+    match commit(&job.repository, &config) {
+        CommitOutcome::Committed => {
+            // The descriptor protects the chunks now; an intent left behind ages and is ignored.
+            drop(job.repository.remove_intent(&config.id, config.attempt));
+            End::Success(Summary {
+                id: config.id,
+                attempt: config.attempt,
+                sequence: config.sequence,
+                totals: config.totals,
+                collections,
+                progress: operation.shared.progress.report(),
+                elapsed: operation.age(),
+            })
+        }
+        CommitOutcome::Refused(error) => making.give_up(error),
+        CommitOutcome::Unknown(error) => End::Unknown(error),
+    }
+}
+
+impl Making<'_> {
+    /// From the intent until all chunks are stored.
+    fn transfer(&self, cut: Option<Cut>) -> Result<Content> {
+        self.repository.put_intent(&self.job.head, Vec::new())?;
+        let cut = match cut {
+            Some(cut) => cut,
+            None => self.job.store.cut()?,
+        };
+        let collections = self.selected(&cut.catalog)?;
+        let (sequence, plan) = (cut.sequence, self.plan(cut, &collections)?);
+        self.repository.put_intent(&self.job.head, ids(&plan.chunks))?;
+        let progress = &self.operation.shared.progress;
+        progress.plan(plan.upload_bytes, plan.reused_bytes);
+        self.operation.record(&Event::Plan {
+            bytes_total: plan.upload_bytes,
+            bytes_reused: plan.reused_bytes,
+        })?;
+        self.operation.enter(State::Transferring)?;
+        let options = &self.job.options;
+        let pipeline = Pipeline {
+            env: &self.operation.env,
+            backend: &**self.repository.backend(),
+            cancel: &self.operation.shared.cancel,
+            progress,
+            options: PipelineOptions {
+                compression: options.compression,
+                sizes: ChunkSizes::from_mib(options.chunk_mib),
+                workers: options.workers,
+                memory_bytes_max: options.memory_bytes_max,
+            },
+        };
+        let uploaded = pipeline.run(plan.uploads, &mut |stored: StoredChunk<'_>| {
+            self.remember(stored.chunk.id.object())
+        })?;
+        self.operation.enter(State::Transferred)?;
+        Ok(Content {
+            collections,
+            reused_chunks: plan.chunks,
+            reused: plan.reused,
+            new_chunks: uploaded.chunks,
+            new: uploaded.segments,
+            sequence,
+        })
+    }
+
+    /// The collections of the cut that the caller chose.
+    fn selected(&self, catalog: &Catalog) -> Result<Vec<StoredCollection>> {
+        let names: Vec<&str> = catalog.collections.keys().map(|name| &**name).collect();
+        let selected = self.job.options.selection.apply(&names)?;
+        let found = selected.iter().filter_map(|name| catalog.collections.get(*name));
+        Ok(found.map(|collection| stored_collection(collection)).collect())
+    }
+
+    /// What to upload. The cut's view goes here, so that from now on segments go one by one.
+    fn plan(&self, cut: Cut, collections: &[StoredCollection]) -> Result<Plan> {
+        let trees: BTreeSet<TreeId> = collections.iter().flat_map(trees_of).collect();
+        let mut segments = cut.segments;
+        segments.retain(|segment| trees.contains(&segment.tree));
+        drop(cut.view);
+        let mut base = Base::default();
+        let mut usable = BTreeSet::new();
+        if let Some(config) = self.repository.newest_of(cut.store_id)? {
+            let condemned = self.repository.condemned()?;
+            let descriptor = self.repository.descriptor(config)?;
+            usable = self.repository.present(&descriptor.chunks)?;
+            usable.retain(|chunk| !condemned.contains(chunk));
+            base.add(&descriptor);
+        }
+        Ok(plan(segments, &base, &usable))
+    }
+
+    /// Writes the descriptor's parts and says what the commit will say. From here on a cancel
+    /// request comes too late.
+    fn seal(&self, mut content: Content) -> Result<(Config, Vec<String>)> {
+        self.rescue(&mut content)?;
+        let mut sealed = self.put_parts(&content)?;
+        let mut rescues = 0;
+        while self.rescue(&mut content)? {
+            rescues += 1;
+            if rescues == RESCUES_MAX {
+                let message = "chunks of this backup are condemned again and again; try again";
+                return Err(Error::new(ErrorKind::Unavailable, message));
+            }
+            sealed = self.put_parts(&content)?;
+        }
+        if self.operation.age() > PRUNE_GRACE / 2 {
+            let message = "the backup took so long that a prune may have condemned its chunks; \
+                           try again, most of it is stored already";
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
+        let (parts, mut totals) = sealed;
+        totals.uploaded_bytes = content.new_chunks.iter().map(|chunk| chunk.length).sum();
+        let head = &self.job.head;
+        let config = Config {
+            id: head.id.clone(),
+            attempt: head.attempt,
+            store_id: self.job.store.store_id(),
+            node: head.node.clone(),
+            server_version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: head.started_at.parse().unwrap_or_else(|_| self.operation.now()),
+            completed_at: self.operation.now(),
+            compression: codec_of(self.job.options.compression),
+            sequence: content.sequence,
+            totals,
+            parts,
+        };
+        self.operation.shared.cancel.check()?;
+        self.operation.record(&Event::Committing { names: Vec::new() })?;
+        Ok((config, content.collections.into_iter().map(|collection| collection.name).collect()))
+    }
+
+    /// Copies chunks of earlier backups that a prune has condemned meanwhile. Whether there were
+    /// any.
+    fn rescue(&self, content: &mut Content) -> Result<bool> {
+        let condemned = self.repository.condemned()?;
+        let mut copies: BTreeMap<ChunkId, ChunkId> = BTreeMap::new();
+        for chunk in &mut content.reused_chunks {
+            self.operation.shared.cancel.check()?;
+            if condemned.contains(&chunk.id) {
+                let copy = ChunkId(self.operation.env.unique_id());
+                self.remember(copy.object())?;
+                self.repository.copy_chunk(chunk, copy)?;
+                copies.insert(mem::replace(&mut chunk.id, copy), copy);
+            }
+        }
+        for extent in content.reused.iter_mut().flat_map(|segment| &mut segment.extents) {
+            if let Some(copy) = copies.get(&extent.chunk) {
+                extent.chunk = *copy;
+            }
+        }
+        Ok(!copies.is_empty())
+    }
+
+    fn put_parts(&self, content: &Content) -> Result<(Vec<PartInfo>, Totals)> {
+        let head = &self.job.head;
+        let mut writer = PartsWriter::new(head.id.clone(), head.attempt);
+        let put = |part| {
+            let object = Repository::part_object(&head.id, &head.node, head.attempt, &part);
+            self.remember(object.clone())?;
+            self.repository.put_part(&object, part)
+        };
+        for collection in &content.collections {
+            writer.collection(collection)?.into_iter().try_for_each(put)?;
+        }
+        for chunk in content.reused_chunks.iter().chain(&content.new_chunks) {
+            writer.chunk(chunk)?.into_iter().try_for_each(put)?;
+        }
+        for segment in content.reused.iter().chain(&content.new) {
+            writer.segment(segment)?.into_iter().try_for_each(put)?;
+        }
+        let (last, parts, totals) = writer.finish();
+        put(last)?;
+        Ok((parts, totals))
+    }
+
+    /// Records an object of this attempt, so that it goes if the attempt fails.
+    fn remember(&self, object: String) -> Result<()> {
+        self.operation.record(&Event::Object { name: object.clone() })?;
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner).push(object);
+        Ok(())
+    }
+
+    /// Ends the operation, then removes what it stored. What cannot be removed now stays listed in
+    /// the journal.
+    fn give_up(&self, error: Error) -> End {
+        let error = self.operation.fail(error);
+        let objects = mem::take(&mut *self.objects.lock().unwrap_or_else(PoisonError::into_inner));
+        let head = &self.job.head;
+        // Without conditions a commit that seems lost may yet appear: its chunks must stay.
+        let safe = matches!(self.job.repository.backend().conditions(), Ok(Conditions::Enforced));
+        if safe && remove_all(&self.job.repository, head, &objects).is_ok() {
+            // Without the record the next operation removes them again, which does no harm.
+            drop(self.operation.record(&Event::Cleaned));
+        }
+        End::Failure(error)
+    }
+}
+
+/// Removes the objects of an attempt that failed, and its intent last.
+pub(crate) fn remove_all(
+    repository: &Repository,
+    head: &IntentHead,
+    objects: &[String],
+) -> Result<()> {
+    objects.iter().try_for_each(|object| repository.backend().delete(object))?;
+    repository.remove_intent(&head.id, head.attempt)
+}
+
+fn ids(chunks: &[Chunk]) -> Vec<ChunkId> {
+    chunks.iter().map(|chunk| chunk.id).collect()
+}
+
+fn trees_of(collection: &StoredCollection) -> impl Iterator<Item = TreeId> {
+    let tenants = collection.tenants.iter().map(|tenant| tenant.tree);
+    std::iter::once(collection.tree).chain(tenants)
+}
+
+fn stored_collection(collection: &Collection) -> StoredCollection {
+    let tenants = collection.tenants.iter().map(|(name, tenant)| StoredTenant {
+        name: name.to_string(),
+        tree: tenant.tree,
+        status: tenant.status,
+    });
+    StoredCollection {
+        name: collection.name.to_string(),
+        tree: collection.tree,
+        tenants: tenants.collect(),
+    }
+}

@@ -1,0 +1,313 @@
+//! [`Operation`]: one running backup or restore: its journal, its state, and the watch over it.
+//!
+//! The work runs in a thread of its own and reports each change of state here; the journal is
+//! written first, so that what a caller was told is true after a crash too. Beside the work a
+//! watcher looks every [`WATCH_INTERVAL`] for a cancel request, for the free space of the store's
+//! disk, and notes the progress for other processes.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        mpsc::{Receiver, RecvTimeoutError, channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use siltstone_io::env::{Clock, Env};
+
+use crate::{
+    cancel::Cancel,
+    error::{Error, ErrorKind, Result},
+    format::config::Totals,
+    journal::{Begin, Journal, Journals, Kind, record::Event},
+    names::{AttemptId, BackupId},
+    progress::{Progress, ProgressReport},
+    state::State,
+};
+
+/// How often the watcher looks.
+pub(crate) const WATCH_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Looks between two notes of the progress.
+const LOOKS_PER_NOTE: u32 = 5;
+
+/// Free bytes of the store's disk under which an operation gives up, before writers must.
+pub(crate) const FREE_BYTES_RESERVE: u64 = 64 << 20;
+
+/// What an operation did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Summary {
+    /// The backup.
+    pub id: BackupId,
+    /// This run of the operation.
+    pub attempt: AttemptId,
+    /// The cut: the backup holds all commits up to here.
+    pub sequence: u64,
+    /// What is in the backup, or in the restored part of it.
+    pub totals: Totals,
+    /// The collections, under the names they have in the store.
+    pub collections: Vec<String>,
+    /// Bytes and chunks moved.
+    pub progress: ProgressReport,
+    /// From the request to the end.
+    pub elapsed: Duration,
+}
+
+/// How the work of an operation ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// Done.
+    Success(Summary),
+    /// It did not happen.
+    Failure(Error),
+    /// Whether it happened is not known yet; the journal keeps what finds out.
+    Unknown(Error),
+}
+
+/// What a handle and the threads of an operation share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) kind: Kind,
+    pub(crate) id: BackupId,
+    pub(crate) attempt: AttemptId,
+    pub(crate) cancel: Cancel,
+    pub(crate) progress: Progress,
+    pub(crate) started_ms: u64,
+    clock: Arc<dyn Clock>,
+    started: Duration,
+    phase: Mutex<Phase>,
+    ended: Condvar,
+}
+
+/// The changing part of it.
+#[derive(Debug)]
+struct Phase {
+    state: State,
+    error: Option<String>,
+    ended: Option<Duration>,
+    result: Option<Result<Summary>>,
+    is_over: bool,
+}
+
+/// A running operation, as its work sees it.
+#[derive(Debug)]
+pub(crate) struct Operation {
+    pub(crate) env: Env,
+    pub(crate) shared: Arc<Shared>,
+    journals: Journals,
+    journal: Mutex<Journal>,
+    /// Why the watcher raised the cancel flag itself.
+    trouble: Mutex<Option<Error>>,
+}
+
+impl Operation {
+    /// Starts the journal of an operation; it is now STARTED.
+    ///
+    /// # Errors
+    /// `Busy` while another operation of the store runs; those of the disk.
+    pub(crate) fn begin(env: &Env, begin: Begin) -> Result<Self> {
+        let journals = Journals::new(env.clone());
+        let journal = journals.begin(&begin)?;
+        let phase =
+            Phase { state: State::Started, error: None, ended: None, result: None, is_over: false };
+        let shared = Shared {
+            kind: begin.kind,
+            id: begin.id,
+            attempt: begin.attempt,
+            cancel: Cancel::new(),
+            progress: Progress::new(),
+            started_ms: begin.started_ms,
+            clock: Arc::clone(&env.clock),
+            started: env.clock.monotonic(),
+            phase: Mutex::new(phase),
+            ended: Condvar::new(),
+        };
+        let (journal, trouble) = (Mutex::new(journal), Mutex::new(None));
+        Ok(Self { env: env.clone(), shared: Arc::new(shared), journals, journal, trouble })
+    }
+
+    /// Runs the work in a thread of its own.
+    ///
+    /// # Errors
+    /// `Io` if the system has no threads left; the operation has then FAILED.
+    pub(crate) fn spawn(
+        self,
+        work: impl FnOnce(&Self) -> End + Send + 'static,
+    ) -> Result<thread::JoinHandle<()>> {
+        let name = format!("siltstone-{:?}", self.shared.kind).to_lowercase();
+        thread::Builder::new().name(name).spawn(move || self.run(work)).map_err(|error| {
+            let message = format!("cannot start the thread of an operation: {error}");
+            Error::new(ErrorKind::Io, message).caused_by(error)
+        })
+    }
+
+    fn run(self, work: impl FnOnce(&Self) -> End) {
+        let (stop, stopped) = channel::<()>();
+        let this = &self;
+        let end = thread::scope(|scope| {
+            scope.spawn(move || this.watch(&stopped));
+            let end = catch_unwind(AssertUnwindSafe(|| work(this)));
+            drop(stop);
+            end
+        });
+        let end = end.unwrap_or_else(|_| {
+            let message = "the operation hit a bug in the program; please report it";
+            End::Failure(Error::new(ErrorKind::Io, message))
+        });
+        self.over(end);
+    }
+
+    /// Goes on to another state.
+    pub(crate) fn enter(&self, state: State) -> Result<()> {
+        self.change(state, None)
+    }
+
+    /// Records an event durably.
+    pub(crate) fn record(&self, event: &Event) -> Result<()> {
+        lock(&self.journal).record(event)
+    }
+
+    /// Ends the operation for everyone who watches; cleaning up may follow.
+    pub(crate) fn fail(&self, error: Error) -> Error {
+        let error = match lock(&self.trouble).take() {
+            Some(trouble) if error.kind() == ErrorKind::Canceled => trouble,
+            _ => error,
+        };
+        let canceled = error.kind() == ErrorKind::Canceled;
+        let state = if canceled { State::Canceled } else { State::Failed };
+        // Without its record the operation counts as interrupted, which is as good as failed.
+        drop(self.change(state, Some(error.to_string())));
+        error
+    }
+
+    /// How long it has been running.
+    pub(crate) fn age(&self) -> Duration {
+        self.shared.age()
+    }
+
+    /// Now, by the clock of the machine.
+    pub(crate) fn now(&self) -> Timestamp {
+        timestamp(self.env.clock.wall())
+    }
+
+    fn change(&self, state: State, error: Option<String>) -> Result<()> {
+        let at_ms = millis(self.env.clock.wall());
+        let recorded = lock(&self.journal).enter(state, at_ms, error.as_deref());
+        if recorded.is_ok() || state.is_final() {
+            let mut phase = lock(&self.shared.phase);
+            (phase.state, phase.error) = (state, error);
+            if state.is_final() {
+                phase.ended = Some(self.age());
+            }
+        }
+        recorded
+    }
+
+    fn over(self, end: End) {
+        let result = match end {
+            End::Success(summary) => {
+                // Without its record the repository or the catalog says that it succeeded.
+                drop(self.enter(State::Success));
+                Ok(summary)
+            }
+            End::Failure(error) if lock(&self.journal).state().is_final() => Err(error),
+            End::Failure(error) => Err(self.fail(error)),
+            End::Unknown(error) => Err(error),
+        };
+        let shared = Arc::clone(&self.shared);
+        drop(self); // frees the locks before anyone hears of the end
+        let mut phase = lock(&shared.phase);
+        phase.result = Some(result);
+        phase.is_over = true;
+        shared.ended.notify_all();
+    }
+
+    fn watch(&self, stopped: &Receiver<()>) {
+        let mut noted = ProgressReport::default();
+        for look in 1_u32.. {
+            match stopped.recv_timeout(WATCH_INTERVAL) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let looked = self.look(look, &mut noted);
+            if let Err(trouble) = looked {
+                lock(&self.trouble).get_or_insert(trouble);
+                self.shared.cancel.cancel();
+                return;
+            }
+        }
+    }
+
+    fn look(&self, look: u32, noted: &mut ProgressReport) -> Result<()> {
+        if self.journals.is_cancel_requested(self.shared.attempt)? {
+            self.shared.cancel.cancel();
+        }
+        if look % LOOKS_PER_NOTE != 0 {
+            return Ok(());
+        }
+        let free = self.env.disk.free_bytes()?;
+        if free < FREE_BYTES_RESERVE {
+            let message = format!(
+                "the disk of the store has {free} bytes left, under the reserve of \
+                 {FREE_BYTES_RESERVE}; free space, then try again"
+            );
+            return Err(Error::new(ErrorKind::NoSpace, message));
+        }
+        let report = self.shared.progress.report();
+        if report != *noted {
+            *noted = report;
+            let ProgressReport { bytes_done, bytes_stored, chunks_done, .. } = report;
+            lock(&self.journal).note(&Event::Progress { bytes_done, bytes_stored, chunks_done })?;
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// State, and why it ended.
+    pub(crate) fn state(&self) -> (State, Option<String>) {
+        let phase = lock(&self.phase);
+        (phase.state, phase.error.clone())
+    }
+
+    /// From the request until now, or until the end.
+    pub(crate) fn elapsed(&self) -> Duration {
+        let ended = lock(&self.phase).ended;
+        ended.unwrap_or_else(|| self.age())
+    }
+
+    /// Waits until the operation is over and what it left is cleaned up.
+    pub(crate) fn wait(&self) -> Result<Summary> {
+        let mut phase = lock(&self.phase);
+        while !phase.is_over {
+            phase = self.ended.wait(phase).unwrap_or_else(PoisonError::into_inner);
+        }
+        phase.result.take().unwrap_or_else(|| {
+            Err(Error::new(ErrorKind::Invalid, "the result of an operation is given out once"))
+        })
+    }
+
+    fn age(&self) -> Duration {
+        self.clock.monotonic().saturating_sub(self.started)
+    }
+}
+
+/// A panic elsewhere leaves nothing half-changed behind these locks: each change is one assignment.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Milliseconds of a wall clock.
+pub(crate) fn millis(wall: Duration) -> u64 {
+    u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A wall clock's time as a timestamp.
+pub(crate) fn timestamp(wall: Duration) -> Timestamp {
+    let since = SignedDuration::try_from(wall).unwrap_or(SignedDuration::ZERO);
+    Timestamp::from_duration(since).unwrap_or(Timestamp::UNIX_EPOCH)
+}

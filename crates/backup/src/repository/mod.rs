@@ -1,0 +1,280 @@
+//! [`Repository`]: the objects of all backups below one root, and the rules of their order.
+//!
+//! ```text
+//! repository.json                       what makes it a repository
+//! <id>/intent-<attempt>.json            before the first upload of an attempt
+//! <id>/<node>/backup-<attempt>-<n>.jsonl  what is in the backup
+//! <id>/backup_config.json               written last, never replaced: the commit
+//! <id>/restore_config.json              how its last restore went
+//! .chunks/<2 hex>/<chunk>               the bytes; never overwritten
+//! .prune/<uuid>.json                    chunks that a prune condemned
+//! ```
+//!
+//! A backup is there when its `backup_config.json` is. Everything else of an attempt has a name of
+//! its own, so no attempt can harm another, finished or not.
+
+mod commit;
+mod notes;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use siltstone_io::env::Env;
+
+use self::notes::{About, Condemned, NOTE_BYTES_MAX, decode, encode};
+pub(crate) use self::{
+    commit::{CommitOutcome, commit, taken},
+    notes::{IntentHead, RestoreNote},
+};
+use crate::{
+    backend::{Backend, Depth, PART_BYTES, PutMode},
+    cancel::Cancel,
+    error::{Error, ErrorKind, Result},
+    format::{
+        chunk::Chunk,
+        config::{CONFIG_BYTES_MAX, Config},
+        descriptor::{Descriptor, DescriptorReader, PART_BYTES_MAX, Part},
+    },
+    names::{AttemptId, BackupId, CHUNKS, ChunkId, NodeName, PRUNE, REPOSITORY},
+};
+
+/// Chunks that are looked up one by one; more are found by one listing.
+const LOOKUPS_MAX: usize = 16;
+
+/// Backups below one root of a backend.
+#[derive(Clone, Debug)]
+pub(crate) struct Repository {
+    backend: Arc<dyn Backend>,
+}
+
+impl Repository {
+    /// Opens a repository that must be there.
+    ///
+    /// # Errors
+    /// `NotFound`, `NewerFormat`, `Corrupt`, and those of the backend.
+    pub(crate) fn open(backend: &Arc<dyn Backend>) -> Result<Self> {
+        let repository = Self { backend: Arc::clone(backend) };
+        if repository.about()?.is_some() {
+            return Ok(repository);
+        }
+        let message = format!("there is no repository of backups in {}", backend.describe());
+        Err(Error::new(ErrorKind::NotFound, message))
+    }
+
+    /// Opens a repository, making it if the root holds none.
+    ///
+    /// # Errors
+    /// As [`Repository::open`], but for `NotFound`.
+    pub(crate) fn open_or_create(backend: &Arc<dyn Backend>, env: &Env) -> Result<Self> {
+        let repository = Self { backend: Arc::clone(backend) };
+        if repository.about()?.is_none() {
+            let id = format!("{:032x}", u128::from_le_bytes(env.unique_id()));
+            let bytes = encode(REPOSITORY, &About::new(id))?;
+            match backend.put(REPOSITORY, bytes.into(), PutMode::NoReplace) {
+                Err(error) if error.kind() != ErrorKind::Exists => return Err(error),
+                _ => {}
+            }
+            // Whoever made it, the version must be one that we know.
+            repository.about()?;
+        }
+        Ok(repository)
+    }
+
+    /// The same repository, whose calls end soon after `cancel` is raised.
+    pub(crate) fn cancelable(&self, cancel: &Cancel) -> Self {
+        Self { backend: self.backend.cancelable(cancel) }
+    }
+
+    /// Where it is.
+    pub(crate) fn backend(&self) -> &Arc<dyn Backend> {
+        &self.backend
+    }
+
+    /// The descriptor of a backup; `None` if there is no such backup.
+    ///
+    /// # Errors
+    /// `Corrupt`, `NewerFormat`, and those of the backend.
+    pub(crate) fn config(&self, id: &BackupId) -> Result<Option<Config>> {
+        let object = id.config_object();
+        let Some(bytes) = self.get(&object, CONFIG_BYTES_MAX)? else { return Ok(None) };
+        let config = Config::decode(&object, &bytes)?;
+        if config.id == *id {
+            return Ok(Some(config));
+        }
+        Err(Error::corrupt(object, format!("it describes backup '{}'", config.id)))
+    }
+
+    /// All that a backup consists of.
+    ///
+    /// # Errors
+    /// `Corrupt`, naming the part; and those of the backend.
+    pub(crate) fn descriptor(&self, config: Config) -> Result<Descriptor> {
+        let mut reader = DescriptorReader::new(config);
+        while let Some((object, length)) = reader.next_part() {
+            let Some(bytes) = self.get(&object, length.min(PART_BYTES_MAX))? else {
+                return Err(Error::corrupt(object, "it is missing"));
+            };
+            reader.add(&bytes)?;
+        }
+        reader.finish()
+    }
+
+    /// The identities of all folders that may be backups, finished or not, in order.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub(crate) fn ids(&self) -> Result<Vec<BackupId>> {
+        let entries = self.backend.list("", Depth::One)?;
+        let folders = entries.iter().filter_map(|entry| entry.name.strip_suffix('/'));
+        Ok(folders.filter_map(|name| BackupId::new(name).ok()).collect())
+    }
+
+    /// The newest backup of a store, by its own clock. A backup that cannot be read is no base.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub(crate) fn newest_of(&self, store_id: [u8; 16]) -> Result<Option<Config>> {
+        let mut newest: Option<Config> = None;
+        for id in self.ids()? {
+            match self.config(&id) {
+                Ok(Some(config)) if config.store_id == store_id => {
+                    let is_newer = |known: &Config| known.started_at < config.started_at;
+                    if newest.as_ref().is_none_or(is_newer) {
+                        newest = Some(config);
+                    }
+                }
+                Ok(_) => {}
+                Err(error) if is_about_bytes(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(newest)
+    }
+
+    /// The chunks that no backup may begin to refer to.
+    ///
+    /// # Errors
+    /// `Corrupt` or `NewerFormat` for a list that cannot be read, since it may name any chunk; and
+    /// those of the backend.
+    pub(crate) fn condemned(&self) -> Result<BTreeSet<ChunkId>> {
+        let mut condemned = BTreeSet::new();
+        for entry in self.backend.list(PRUNE, Depth::All)? {
+            // A list that is gone by now has been carried out; its chunks are looked up later.
+            if let Some(bytes) = self.get(&entry.name, NOTE_BYTES_MAX)? {
+                condemned.extend(decode::<Condemned>(&entry.name, &bytes)?.chunks);
+            }
+        }
+        Ok(condemned)
+    }
+
+    /// The chunks among `chunks` that are there with the length they should have.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub(crate) fn present(&self, chunks: &[Chunk]) -> Result<BTreeSet<ChunkId>> {
+        let mut lengths: BTreeMap<String, u64> = BTreeMap::new();
+        if chunks.len() > LOOKUPS_MAX {
+            let entries = self.backend.list(CHUNKS, Depth::All)?;
+            lengths.extend(entries.into_iter().map(|entry| (entry.name, entry.length)));
+        } else {
+            for chunk in chunks {
+                let object = chunk.id.object();
+                if let Some(meta) = self.backend.stat(&object)? {
+                    lengths.insert(object, meta.length);
+                }
+            }
+        }
+        let is_there = |chunk: &&Chunk| lengths.get(&chunk.id.object()) == Some(&chunk.length);
+        Ok(chunks.iter().filter(is_there).map(|chunk| chunk.id).collect())
+    }
+
+    /// Says which chunks of earlier backups an attempt relies on, before it does.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub(crate) fn put_intent(&self, head: &IntentHead, chunks: Vec<ChunkId>) -> Result<()> {
+        let object = head.id.intent_object(head.attempt);
+        let bytes = encode(&object, &head.with_chunks(chunks))?;
+        self.backend.put(&object, bytes.into(), PutMode::Replace)
+    }
+
+    /// Takes an intent back.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub(crate) fn remove_intent(&self, id: &BackupId, attempt: AttemptId) -> Result<()> {
+        self.backend.delete(&id.intent_object(attempt))
+    }
+
+    /// Stores a part of a descriptor.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub(crate) fn put_part(&self, object: &str, part: Part) -> Result<()> {
+        self.backend.put(object, Bytes::from(part.bytes), PutMode::Replace)
+    }
+
+    /// The object of a part.
+    pub(crate) fn part_object(
+        id: &BackupId,
+        node: &NodeName,
+        attempt: AttemptId,
+        part: &Part,
+    ) -> String {
+        id.part_object(node, attempt, part.number)
+    }
+
+    /// Stores a chunk again under another identity.
+    ///
+    /// # Errors
+    /// `NotFound` or `Corrupt` if it is not there as described; and those of the backend.
+    pub(crate) fn copy_chunk(&self, chunk: &Chunk, to: ChunkId) -> Result<()> {
+        let from = chunk.id.object();
+        let mut writer = self.backend.writer(&to.object())?;
+        let copied = (0..chunk.length).step_by(PART_BYTES).try_for_each(|start| {
+            let end = chunk.length.min(start + PART_BYTES as u64);
+            writer.write(self.backend.get_range(&from, start..end)?)
+        });
+        match copied {
+            Ok(()) => writer.finish().map(drop),
+            Err(error) => {
+                // The cause matters more than what may be left behind.
+                drop(writer.abort());
+                Err(error)
+            }
+        }
+    }
+
+    /// Records how a restore stands.
+    ///
+    /// # Errors
+    /// Those of the backend; a repository that may only be read is no reason for a restore to fail.
+    pub(crate) fn put_restore_note(&self, note: &RestoreNote) -> Result<()> {
+        let object = note.id.restore_object();
+        let bytes = encode(&object, note)?;
+        self.backend.put(&object, bytes.into(), PutMode::Replace)
+    }
+
+    fn about(&self) -> Result<Option<About>> {
+        let Some(bytes) = self.get(REPOSITORY, NOTE_BYTES_MAX)? else { return Ok(None) };
+        decode(REPOSITORY, &bytes).map(Some)
+    }
+
+    fn get(&self, object: &str, bytes_max: u64) -> Result<Option<Bytes>> {
+        match self.backend.get(object, bytes_max) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether an error speaks of an object's bytes, not of the way to it.
+pub(crate) fn is_about_bytes(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NewerFormat)
+}

@@ -1,0 +1,253 @@
+//! The small objects of a repository: what it is, what an attempt intends, which chunks are
+//! condemned, how the last restore went. Pure encoders and decoders.
+//!
+//! Each is one JSON object with a `version` of `major.minor`. A higher major is refused; a higher
+//! minor may add fields, which are skipped. Integers that pass 53 bits are decimal strings.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    names::{AttemptId, BackupId, ChunkId, NodeName},
+    state::State,
+};
+
+/// The version written.
+const VERSION: &str = "1.0";
+
+/// The highest major version read.
+const MAJOR_MAX: u32 = 1;
+
+/// Largest of these objects, in bytes: an intent or a list of 400,000 chunks.
+pub(super) const NOTE_BYTES_MAX: u64 = 16 << 20;
+
+/// `repository.json`: makes a folder or a bucket a repository.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct About {
+    version: String,
+    /// Random, 32 hexadecimal digits.
+    pub(crate) repository_id: String,
+}
+
+/// `<id>/intent-<attempt>.json`: there before the first upload of an attempt, so that no chunk it
+/// relies on is taken away under it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Intent {
+    version: String,
+    /// The attempt.
+    pub(crate) attempt: AttemptId,
+    /// The backup it makes.
+    pub(crate) id: BackupId,
+    /// The node it runs on.
+    pub(crate) node: NodeName,
+    /// The store it backs up, 32 hexadecimal digits.
+    pub(crate) store_id: String,
+    /// When it began, by that machine's clock, for people.
+    pub(crate) started_at: String,
+    /// Chunks of earlier backups that it will refer to.
+    pub(crate) chunks: Vec<ChunkId>,
+}
+
+/// `.prune/<uuid>.json`: chunks that a first prune step condemned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Condemned {
+    version: String,
+    /// The chunks. No backup may begin to refer to one.
+    pub(crate) chunks: Vec<ChunkId>,
+}
+
+/// `<id>/restore_config.json`: the last restore.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RestoreNote {
+    version: String,
+    /// The backup.
+    pub(crate) id: BackupId,
+    /// The run of the restore.
+    pub(crate) attempt: AttemptId,
+    /// How it stands.
+    pub(crate) status: State,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<String>,
+    /// The store it went to, 32 hexadecimal digits.
+    pub(crate) store_id: String,
+    /// The collections, under the names they have in that store.
+    pub(crate) collections: Vec<String>,
+    /// When it began and when it got this status, by that machine's clock.
+    pub(crate) started_at: String,
+    /// See `started_at`.
+    pub(crate) updated_at: String,
+}
+
+impl About {
+    pub(crate) fn new(repository_id: String) -> Self {
+        Self { version: VERSION.to_owned(), repository_id }
+    }
+}
+
+impl Condemned {
+    /// A list, as a prune step writes it.
+    #[cfg(test)]
+    pub(crate) fn new(chunks: Vec<ChunkId>) -> Self {
+        Self { version: VERSION.to_owned(), chunks }
+    }
+}
+
+/// What an intent says apart from the chunks.
+#[derive(Clone, Debug)]
+pub(crate) struct IntentHead {
+    pub(crate) attempt: AttemptId,
+    pub(crate) id: BackupId,
+    pub(crate) node: NodeName,
+    pub(crate) store_id: String,
+    pub(crate) started_at: String,
+}
+
+impl IntentHead {
+    pub(crate) fn with_chunks(&self, chunks: Vec<ChunkId>) -> Intent {
+        let Self { attempt, id, node, store_id, started_at } = self.clone();
+        Intent { version: VERSION.to_owned(), attempt, id, node, store_id, started_at, chunks }
+    }
+}
+
+impl RestoreNote {
+    /// The first note of a restore.
+    pub(crate) fn started(
+        id: BackupId,
+        attempt: AttemptId,
+        store_id: String,
+        collections: Vec<String>,
+        now: String,
+    ) -> Self {
+        Self {
+            version: VERSION.to_owned(),
+            id,
+            attempt,
+            status: State::Started,
+            error: None,
+            store_id,
+            collections,
+            started_at: now.clone(),
+            updated_at: now,
+        }
+    }
+}
+
+/// The bytes of a note.
+pub(crate) fn encode<T: Serialize>(object: &str, note: &T) -> Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec_pretty(note).map_err(|error| {
+        Error::new(ErrorKind::Invalid, format!("object '{object}' cannot be written: {error}"))
+    })?;
+    bytes.push(b'\n');
+    if bytes.len() as u64 <= NOTE_BYTES_MAX {
+        return Ok(bytes);
+    }
+    let message = format!("object '{object}' would have {} bytes, too many", bytes.len());
+    Err(Error::new(ErrorKind::Invalid, message))
+}
+
+/// The note in some bytes.
+///
+/// # Errors
+/// `NewerFormat` for a higher major version, `Corrupt` for anything that is no such note.
+pub(crate) fn decode<T: DeserializeOwned>(object: &str, bytes: &[u8]) -> Result<T> {
+    #[derive(Deserialize)]
+    struct Head {
+        version: String,
+    }
+    let head: Head =
+        serde_json::from_slice(bytes).map_err(|error| Error::corrupt(object, error))?;
+    let major = head.version.split_once('.').and_then(|(major, _)| major.parse::<u32>().ok());
+    match major {
+        Some(1..=MAJOR_MAX) => {}
+        Some(major) if major > MAJOR_MAX => {
+            let message = format!(
+                "object '{object}' has format {major}, newer than {MAJOR_MAX}: upgrade siltstone"
+            );
+            return Err(Error::new(ErrorKind::NewerFormat, message));
+        }
+        _ => return Err(Error::corrupt(object, "its version is not one")),
+    }
+    serde_json::from_slice(bytes).map_err(|error| Error::corrupt(object, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn intent() -> Intent {
+        IntentHead {
+            attempt: AttemptId([1; 16]),
+            id: BackupId::new("nightly").unwrap(),
+            node: NodeName::default(),
+            store_id: "00".repeat(16),
+            started_at: "2026-11-24T04:00:00Z".to_owned(),
+        }
+        .with_chunks(vec![ChunkId([2; 16]), ChunkId([3; 16])])
+    }
+
+    #[test]
+    fn bytes_are_pinned() {
+        let text = String::from_utf8(encode("x", &intent()).unwrap()).unwrap();
+        assert_eq!(
+            text,
+            r#"{
+  "version": "1.0",
+  "attempt": "01010101010101010101010101010101",
+  "id": "nightly",
+  "node": "node1",
+  "storeId": "00000000000000000000000000000000",
+  "startedAt": "2026-11-24T04:00:00Z",
+  "chunks": [
+    "02020202020202020202020202020202",
+    "03030303030303030303030303030303"
+  ]
+}
+"#
+        );
+        assert_eq!(decode::<Intent>("x", text.as_bytes()).unwrap(), intent());
+    }
+
+    #[test]
+    fn newer_majors_are_refused_and_newer_minors_read() {
+        let about = |version: &str| {
+            format!(r#"{{"version":"{version}","repositoryId":"aa","added":[1]}}"#).into_bytes()
+        };
+        assert_eq!(decode::<About>("x", &about("1.7")).unwrap().repository_id, "aa");
+        let newer = decode::<About>("x", &about("2.0")).expect_err("newer");
+        assert_eq!(newer.kind(), ErrorKind::NewerFormat);
+        for bad in ["", "0.1", "one", "1"] {
+            let error = decode::<About>("x", &about(bad)).expect_err(bad);
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{bad}");
+        }
+    }
+
+    #[test]
+    fn chunk_names_that_could_leave_the_repository_are_refused() {
+        let bytes = br#"{"version":"1.0","chunks":["../../etc/passwd"]}"#;
+        assert_eq!(decode::<Condemned>("x", bytes).expect_err("path").kind(), ErrorKind::Corrupt);
+    }
+
+    proptest! {
+        #[test]
+        fn no_input_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(decode::<Intent>("x", &bytes).is_err());
+        }
+
+        #[test]
+        fn no_cut_or_flip_panics(at in 0_usize..300, flip in any::<u8>()) {
+            let mut bytes = encode("x", &intent()).unwrap();
+            let at = at % bytes.len();
+            bytes[at] ^= flip;
+            drop(decode::<Intent>("x", &bytes));
+            bytes.truncate(at);
+            prop_assert!(decode::<Intent>("x", &bytes).is_err());
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! The restore of a backup: everything is checked before anything is fetched, everything is fetched
+//! and verified before anything is visible, and then one edit of the store shows all of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use siltstone_lsm::{
+    catalog::check_name,
+    error::ErrorKind as StoreErrorKind,
+    restore::{RestorePlan, RestoredCollection, RestoredSegment, RestoredTenant},
+    store::{RestoreTicket, Store},
+    types::{FileId, Sequence, TreeId},
+};
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    fetch::{
+        Fetch,
+        files::{FileSink, Placed},
+    },
+    format::{
+        chunk::Chunk,
+        config::Totals,
+        descriptor::{Descriptor, StoredCollection, StoredSegment},
+    },
+    journal::record::Event,
+    names::BackupId,
+    operation::{End, FREE_BYTES_RESERVE, Operation, Summary},
+    options::RestoreOptions,
+    repository::{Repository, RestoreNote},
+    state::State,
+};
+
+/// Files of restored segments end before the segment that would take them past this.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// Names listed in a message, before it says how many more there are.
+const NAMES_SHOWN_MAX: usize = 10;
+
+/// What a restore does; made by [`prepare`].
+#[derive(Debug)]
+pub(crate) struct RestoreJob {
+    repository: Repository,
+    id: BackupId,
+    options: RestoreOptions,
+    ticket: RestoreTicket,
+    collections: Vec<(StoredCollection, String)>,
+    chunks: Vec<Chunk>,
+    segments: Vec<StoredSegment>,
+    sequence: Sequence,
+    totals: Totals,
+}
+
+/// Checks everything that can be checked without fetching, and reserves the names in the store.
+///
+/// # Errors
+/// `NotFound` without such a backup; `Invalid` for names that cannot be; `Exists` naming all
+/// collections that are there already; `Corrupt` naming all chunks that are missing; `NoSpace`;
+/// `NewerFormat`; and those of the backend.
+pub(crate) fn prepare(
+    store: &Store,
+    repository: Repository,
+    id: &BackupId,
+    options: RestoreOptions,
+) -> Result<RestoreJob> {
+    options.check()?;
+    let Some(config) = repository.config(id)? else {
+        let place = repository.backend().describe();
+        let message = format!("there is no backup '{id}' in {place}");
+        return Err(Error::new(ErrorKind::NotFound, message));
+    };
+    let descriptor = repository.descriptor(config)?;
+    let collections = selected(&descriptor, &options)?;
+    let names: Vec<String> = collections.iter().map(|(_, name)| name.clone()).collect();
+    let ticket = store.begin_restore(&names)?;
+    let (sequence, mut totals) = (descriptor.config.sequence, descriptor.config.totals);
+    let (chunks, segments) = wanted(descriptor, &collections);
+    require_chunks(&repository, &chunks)?;
+    totals.collections = collections.len() as u64;
+    totals.tenants = collections.iter().map(|(stored, _)| stored.tenants.len() as u64).sum();
+    totals.chunks = chunks.len() as u64;
+    totals.chunk_bytes = chunks.iter().map(|chunk| chunk.length).sum();
+    totals.segments = segments.len() as u64;
+    totals.segment_bytes = segments.iter().map(|segment| segment.meta.length).sum();
+    require_space(store, totals.segment_bytes)?;
+    let id = id.clone();
+    Ok(RestoreJob {
+        repository,
+        id,
+        options,
+        ticket,
+        collections,
+        chunks,
+        segments,
+        sequence,
+        totals,
+    })
+}
+
+impl RestoreJob {
+    /// The collections, under the names they get.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.collections.iter().map(|(_, name)| name.clone()).collect()
+    }
+}
+
+/// Restores; the store is as before if it fails.
+pub(crate) fn run(operation: &Operation, job: RestoreJob, mut note: RestoreNote) -> End {
+    let notes = job.repository.cancelable(&operation.shared.cancel);
+    write_note(&notes, operation, &mut note, State::Transferring);
+    let repository = job.repository.clone();
+    let end = match restore(operation, job) {
+        Ok(summary) => End::Success(summary),
+        Err(error) if is_indeterminate(&error) => return End::Unknown(error),
+        Err(error) => End::Failure(operation.fail(error)),
+    };
+    let state = match &end {
+        End::Success(_) => State::Success,
+        End::Failure(error) if error.kind() == ErrorKind::Canceled => State::Canceled,
+        End::Failure(error) | End::Unknown(error) => {
+            note.error = Some(error.to_string());
+            State::Failed
+        }
+    };
+    write_note(&repository, operation, &mut note, state);
+    end
+}
+
+fn restore(operation: &Operation, job: RestoreJob) -> Result<Summary> {
+    let RestoreJob { repository, id, options, mut ticket, collections, chunks, segments, .. } = job;
+    let (progress, cancel) = (&operation.shared.progress, &operation.shared.cancel);
+    progress.plan(job.totals.segment_bytes, 0);
+    operation.record(&Event::Plan { bytes_total: job.totals.segment_bytes, bytes_reused: 0 })?;
+    operation.enter(State::Transferring)?;
+    let repository = repository.cancelable(cancel);
+    let fetch = Fetch {
+        backend: &**repository.backend(),
+        cancel,
+        progress,
+        workers: options.workers,
+        memory_bytes_max: options.memory_bytes_max,
+    };
+    let mut create = |len_hint| Ok(ticket.create_file(len_hint)?);
+    let mut sink = FileSink::new(&mut create, FILE_BYTES_MAX, job.totals.segment_bytes);
+    fetch.run(&chunks, &segments, &mut sink)?;
+    let placed = sink.finish()?;
+    operation.enter(State::Transferred)?;
+    let names: Vec<String> = collections.iter().map(|(_, name)| name.clone()).collect();
+    let plan = restore_plan(collections, segments, &placed, job.sequence);
+    cancel.check()?;
+    operation.record(&Event::Committing { names: names.clone() })?;
+    ticket.commit(plan)?;
+    Ok(Summary {
+        id,
+        attempt: operation.shared.attempt,
+        sequence: job.sequence,
+        totals: job.totals,
+        collections: names,
+        progress: progress.report(),
+        elapsed: operation.age(),
+    })
+}
+
+/// The chosen collections, and the names they get.
+fn selected(
+    descriptor: &Descriptor,
+    options: &RestoreOptions,
+) -> Result<Vec<(StoredCollection, String)>> {
+    let all: Vec<&str> = descriptor.collections.iter().map(|stored| stored.name.as_str()).collect();
+    let chosen: BTreeSet<&str> = options.selection.apply(&all)?.into_iter().collect();
+    let mut renames = BTreeMap::new();
+    for (from, to) in &options.rename {
+        if !chosen.contains(from.as_str()) {
+            let chosen = chosen.iter().copied().collect::<Vec<_>>().join("', '");
+            let message = format!("cannot rename '{from}': the collections are '{chosen}'");
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+        check_name(to)?;
+        if renames.insert(from.as_str(), to.as_str()).is_some() {
+            let message = format!("collection '{from}' is renamed twice");
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+    }
+    let mut names = BTreeSet::new();
+    let mut selected = Vec::new();
+    for stored in descriptor.collections.iter().filter(|it| chosen.contains(it.name.as_str())) {
+        let name = renames.get(stored.name.as_str()).copied().unwrap_or(&stored.name);
+        if !names.insert(name) {
+            let message = format!("two collections would get the name '{name}'");
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+        selected.push((stored.clone(), name.to_owned()));
+    }
+    Ok(selected)
+}
+
+/// The segments of the chosen collections, and the chunks that hold them.
+fn wanted(
+    descriptor: Descriptor,
+    collections: &[(StoredCollection, String)],
+) -> (Vec<Chunk>, Vec<StoredSegment>) {
+    let mut trees = BTreeSet::new();
+    for (stored, _) in collections {
+        trees.insert(stored.tree);
+        trees.extend(stored.tenants.iter().map(|tenant| tenant.tree));
+    }
+    let mut segments = descriptor.segments;
+    segments.retain(|segment| trees.contains(&segment.tree));
+    let extents = segments.iter().flat_map(|segment| &segment.extents);
+    let used: BTreeSet<_> = extents.map(|extent| extent.chunk).collect();
+    let mut chunks = descriptor.chunks;
+    chunks.retain(|chunk| used.contains(&chunk.id));
+    (chunks, segments)
+}
+
+fn require_chunks(repository: &Repository, chunks: &[Chunk]) -> Result<()> {
+    let present = repository.present(chunks)?;
+    let missing: Vec<String> = (chunks.iter())
+        .filter(|chunk| !present.contains(&chunk.id))
+        .map(|chunk| chunk.id.object())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let shown = missing.iter().take(NAMES_SHOWN_MAX).cloned().collect::<Vec<_>>().join("', '");
+    let more = match missing.len().saturating_sub(NAMES_SHOWN_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let message = format!("chunks are missing or have another length: '{shown}'{more}");
+    Err(Error::new(ErrorKind::Corrupt, message))
+}
+
+fn require_space(store: &Store, bytes: u64) -> Result<()> {
+    let free = store.env().disk.free_bytes()?;
+    let needed = bytes.saturating_add(FREE_BYTES_RESERVE);
+    if free >= needed {
+        return Ok(());
+    }
+    let message = format!(
+        "the restore needs {needed} bytes on the disk of the store, {free} are free; free space, \
+         or restore fewer collections"
+    );
+    Err(Error::new(ErrorKind::NoSpace, message))
+}
+
+fn restore_plan(
+    collections: Vec<(StoredCollection, String)>,
+    segments: Vec<StoredSegment>,
+    placed: &[Placed],
+    sequence: Sequence,
+) -> RestorePlan {
+    let places: BTreeMap<usize, (FileId, u64)> =
+        placed.iter().map(|placed| (placed.index, (placed.file, placed.offset))).collect();
+    let mut by_tree: BTreeMap<TreeId, Vec<RestoredSegment>> = BTreeMap::new();
+    for (index, segment) in segments.into_iter().enumerate() {
+        let (file, offset) =
+            *places.get(&index).expect("a fetch places every segment it was asked");
+        let restored = RestoredSegment { level: segment.level, file, offset, meta: segment.meta };
+        by_tree.entry(segment.tree).or_default().push(restored);
+    }
+    let mut take = |tree: TreeId| by_tree.remove(&tree).unwrap_or_default();
+    let collections = collections.into_iter().map(|(stored, name)| {
+        let segments = take(stored.tree);
+        let tenants = stored.tenants.into_iter().map(|tenant| RestoredTenant {
+            name: tenant.name,
+            status: tenant.status,
+            segments: take(tenant.tree),
+        });
+        let tenants = tenants.collect();
+        RestoredCollection { name, segments, tenants }
+    });
+    RestorePlan { collections: collections.collect(), sequence }
+}
+
+/// Writes how the restore stands into the repository, if that may be written at all.
+fn write_note(
+    repository: &Repository,
+    operation: &Operation,
+    note: &mut RestoreNote,
+    state: State,
+) {
+    (note.status, note.updated_at) = (state, operation.now().to_string());
+    // The journal has it too; a backup that may only be read is restored all the same.
+    drop(repository.put_restore_note(note));
+}
+
+fn is_indeterminate(error: &Error) -> bool {
+    let cause = std::error::Error::source(error);
+    let cause = cause.and_then(|cause| cause.downcast_ref::<siltstone_lsm::error::Error>());
+    cause.is_some_and(|cause| cause.kind() == StoreErrorKind::Indeterminate)
+}
