@@ -78,6 +78,22 @@ struct Content {
     sequence: u64,
 }
 
+/// Segments and their bytes, each tree's own: what the cut has, the descriptor must list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Tally {
+    segments: usize,
+    bytes: u64,
+}
+
+impl Tally {
+    fn of<'a>(segments: impl Iterator<Item = &'a StoredSegment>) -> Self {
+        segments.fold(Self { segments: 0, bytes: 0 }, |tally, segment| Self {
+            segments: tally.segments + 1,
+            bytes: tally.bytes + segment.meta.length,
+        })
+    }
+}
+
 /// Makes the backup; cleans up if it fails.
 pub(crate) fn run(operation: &Operation, mut job: CreateJob) -> End {
     let cut = job.cut.take();
@@ -116,7 +132,8 @@ impl Making<'_> {
             None => self.job.store.cut()?,
         };
         let collections = self.selected(&cut.catalog)?;
-        let (sequence, plan) = (cut.sequence, self.plan(cut, &collections)?);
+        let sequence = cut.sequence;
+        let (plan, expected) = self.plan(cut, &collections)?;
         self.repository.put_intent(&self.job.head, ids(&plan.chunks))?;
         let progress = &self.operation.shared.progress;
         progress.plan(plan.upload_bytes, plan.reused_bytes);
@@ -141,6 +158,11 @@ impl Making<'_> {
         let uploaded = pipeline.run(plan.uploads, &mut |stored: StoredChunk<'_>| {
             self.remember(stored.chunk.id.object())
         })?;
+        let stored = Tally::of(plan.reused.iter().chain(&uploaded.segments));
+        if stored != expected {
+            let message = format!("{stored:?} were stored of {expected:?}; please report this bug");
+            return Err(Error::new(ErrorKind::Io, message));
+        }
         self.operation.enter(State::Transferred)?;
         Ok(Content {
             collections,
@@ -161,11 +183,16 @@ impl Making<'_> {
     }
 
     /// What to upload. The cut's view goes here, so that from now on segments go one by one.
-    fn plan(&self, cut: Cut, collections: &[StoredCollection]) -> Result<Plan> {
+    /// Also says what the backup must hold in the end.
+    fn plan(&self, cut: Cut, collections: &[StoredCollection]) -> Result<(Plan, Tally)> {
         let trees: BTreeSet<TreeId> = collections.iter().flat_map(trees_of).collect();
         let mut segments = cut.segments;
         segments.retain(|segment| trees.contains(&segment.tree));
         drop(cut.view);
+        let expected = Tally {
+            segments: segments.len(),
+            bytes: segments.iter().map(|segment| segment.meta.length).sum(),
+        };
         let mut base = Base::default();
         let mut usable = BTreeSet::new();
         if let Some(config) = self.repository.newest_of(cut.store_id)? {
@@ -175,7 +202,7 @@ impl Making<'_> {
             usable.retain(|chunk| !condemned.contains(chunk));
             base.add(&descriptor);
         }
-        Ok(plan(segments, &base, &usable))
+        Ok((plan(segments, &base, &usable), expected))
     }
 
     /// Writes the descriptor's parts and says what the commit will say. From here on a cancel
