@@ -1,41 +1,126 @@
 //! What a backup uploads and what it refers to: pure functions of a cut and earlier backups.
+//!
+//! A segment that the repository holds already, by its hash, is referred to where it lies. Chunks
+//! are never rewritten, so a chunk of which little is still needed would keep the rest alive for
+//! ever: what is needed of a chunk less than half alive is uploaded again, and the old chunk goes
+//! with the last backup that refers to it.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use siltstone_lsm::{types::TreeId, version::Segment};
+use siltstone_lsm::{
+    types::{Hash, TreeId},
+    version::Segment,
+};
 
 use crate::{
     format::{
-        chunk::Chunk,
+        chunk::{Chunk, Extent},
         descriptor::{Descriptor, StoredSegment},
+        tar::END_BYTES,
     },
     names::ChunkId,
 };
 
 /// Segments that a repository holds already: those of earlier descriptors of the same store.
 #[derive(Clone, Debug, Default)]
-pub struct Base {}
+pub struct Base {
+    chunks: Vec<Chunk>,
+    chunks_known: BTreeMap<ChunkId, usize>,
+    segments: BTreeMap<Hash, StoredSegment>,
+}
 
 impl Base {
-    /// Adds all chunks and segments of a descriptor.
-    pub fn add(&mut self, _descriptor: &Descriptor) {
-        todo!()
+    /// Adds all chunks and segments of a descriptor. Of segments with equal bytes the first added
+    /// stays.
+    pub fn add(&mut self, descriptor: &Descriptor) {
+        descriptor.chunks.iter().for_each(|chunk| self.know_chunk(chunk));
+        descriptor.segments.iter().for_each(|segment| self.know_segment(segment));
     }
 
-    /// Adds one chunk and the segments that lie in known chunks only, as from a journal.
-    pub fn add_chunk(&mut self, _chunk: Chunk, _segments: &[StoredSegment]) {
-        todo!()
+    /// Adds one chunk, as from a journal, and those of `segments` that lie in known chunks.
+    pub fn add_chunk(&mut self, chunk: &Chunk, segments: &[StoredSegment]) {
+        self.know_chunk(chunk);
+        for segment in segments {
+            if segment.extents.iter().all(|extent| self.chunks_known.contains_key(&extent.chunk)) {
+                self.know_segment(segment);
+            }
+        }
     }
 
-    /// Makes all segments of chunk `from` lie in `to`, a copy of the object under another name.
-    pub fn replace_chunk(&mut self, _from: ChunkId, _to: ChunkId) {
-        todo!()
+    /// Makes what lies in chunk `from` lie in `to`, a copy of the object under another name.
+    pub fn replace_chunk(&mut self, from: ChunkId, to: ChunkId) {
+        let Some(index) = self.chunks_known.remove(&from) else {
+            return;
+        };
+        self.chunks_known.insert(to, index);
+        if let Some(chunk) = self.chunks.get_mut(index) {
+            chunk.id = to;
+        }
+        for extent in self.segments.values_mut().flat_map(|segment| &mut segment.extents) {
+            if extent.chunk == from {
+                extent.chunk = to;
+            }
+        }
     }
 
-    /// All chunks, ascending.
-    pub fn chunk_ids(&self) -> Vec<ChunkId> {
-        todo!()
+    /// All chunks, in the order they were added.
+    pub fn chunk_ids(&self) -> impl Iterator<Item = ChunkId> {
+        self.chunks.iter().map(|chunk| chunk.id)
     }
+
+    fn know_chunk(&mut self, chunk: &Chunk) {
+        if let std::collections::btree_map::Entry::Vacant(vacant) =
+            self.chunks_known.entry(chunk.id)
+        {
+            vacant.insert(self.chunks.len());
+            self.chunks.push(chunk.clone());
+        }
+    }
+
+    fn know_segment(&mut self, segment: &StoredSegment) {
+        self.segments.entry(segment.meta.hash).or_insert_with(|| segment.clone());
+    }
+
+    /// The chunks of which at least half is still needed by the segments of the base. The plan
+    /// needs no more of them than these do, or it would not find it here.
+    fn half_alive(&self) -> BTreeSet<ChunkId> {
+        let starts: Vec<Vec<u64>> = self.chunks.iter().map(Chunk::frame_starts).collect();
+        let mut live: BTreeMap<ChunkId, u64> = BTreeMap::new();
+        for segment in self.segments.values() {
+            let mut part = 0;
+            for extent in &segment.extents {
+                let index = self.chunks_known.get(&extent.chunk).copied();
+                let place = index.and_then(|index| Some((&self.chunks[index], starts.get(index)?)));
+                let Some((chunk, starts)) = place else {
+                    break;
+                };
+                let (bytes, parts) = footprint(chunk, starts, extent, part);
+                *live.entry(extent.chunk).or_default() += bytes;
+                part += parts;
+            }
+        }
+        let alive = |chunk: &&Chunk| {
+            let live = live.get(&chunk.id).copied().unwrap_or_default();
+            is_half_alive(live, chunk)
+        };
+        self.chunks.iter().filter(alive).map(|chunk| chunk.id).collect()
+    }
+}
+
+/// Bytes of the tar stream that an extent takes, with headers and pads, and the parts in it.
+fn footprint(chunk: &Chunk, starts: &[u64], extent: &Extent, part: u32) -> (u64, u32) {
+    let slots = chunk.slots(starts, extent, part).unwrap_or_default();
+    let bytes = slots.iter().map(|slot| u64::from(slot.end - slot.start)).sum();
+    (bytes, u32::try_from(slots.len()).unwrap_or(u32::MAX))
+}
+
+/// Whether `live` bytes are at least half of the tar stream of a chunk, its end mark apart.
+fn is_half_alive(live: u64, chunk: &Chunk) -> bool {
+    let plain: u64 = chunk.frames.iter().map(|frame| u64::from(frame.plain)).sum();
+    live.saturating_mul(2) >= plain.saturating_sub(END_BYTES as u64)
 }
 
 /// One segment to upload. Its file is pinned until the pipeline lets go of it.
@@ -59,10 +144,17 @@ pub enum Group {
     Bottom,
 }
 
+impl Group {
+    /// The group of a level.
+    pub fn of_level(level: u8) -> Self {
+        if level <= 1 { Self::Top } else { Self::Bottom }
+    }
+}
+
 /// What a backup does.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
-    /// To be uploaded, in this order: L0 first, then by level, file and offset.
+    /// To be uploaded, in this order: by level, L0 first, then by file and offset.
     pub uploads: Vec<Upload>,
     /// Found in the base, with their extents there.
     pub reused: Vec<StoredSegment>,
@@ -76,6 +168,34 @@ pub struct Plan {
 
 /// Decides about each segment of a cut: referred to if it lies in `usable` chunks of the base that
 /// are still at least half alive, else uploaded.
-pub fn plan(_segments: Vec<Arc<Segment>>, _base: &Base, _usable: &BTreeSet<ChunkId>) -> Plan {
-    todo!()
+pub fn plan(mut segments: Vec<Arc<Segment>>, base: &Base, usable: &BTreeSet<ChunkId>) -> Plan {
+    segments.sort_by_key(|segment| (segment.level, segment.file.id, segment.offset, segment.tree));
+    let alive = base.half_alive();
+    let serves = |chunk: &ChunkId| usable.contains(chunk) && alive.contains(chunk);
+    let mut plan = Plan::default();
+    let mut uploads: BTreeMap<Hash, usize> = BTreeMap::new();
+    let mut used = BTreeSet::new();
+    for segment in segments {
+        let (tree, level, meta) = (segment.tree, segment.level, &segment.meta);
+        let stored = base.segments.get(&meta.hash).filter(|stored| {
+            let same = stored.meta.uid == meta.uid && stored.meta.length == meta.length;
+            same && stored.extents.iter().all(|extent| serves(&extent.chunk))
+        });
+        if let Some(stored) = stored {
+            let extents = stored.extents.clone();
+            used.extend(extents.iter().map(|extent| extent.chunk));
+            plan.reused_bytes += meta.length;
+            plan.reused.push(StoredSegment { tree, level, meta: meta.clone(), extents });
+        } else if let Some(upload) = uploads.get(&meta.hash).and_then(|i| plan.uploads.get_mut(*i))
+        {
+            upload.homes.push((tree, level));
+        } else {
+            uploads.insert(meta.hash, plan.uploads.len());
+            plan.upload_bytes += meta.length;
+            let (homes, group) = (vec![(tree, level)], Group::of_level(level));
+            plan.uploads.push(Upload { segment, homes, group });
+        }
+    }
+    plan.chunks = base.chunks.iter().filter(|chunk| used.contains(&chunk.id)).cloned().collect();
+    plan
 }

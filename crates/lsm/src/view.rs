@@ -7,7 +7,7 @@
 //! with a range tombstone, decides, and nothing older is read.
 
 use std::{
-    ops::{Bound, Deref},
+    ops::{Bound, ControlFlow, Deref},
     sync::Arc,
 };
 
@@ -86,14 +86,14 @@ struct Said<V> {
 }
 
 impl<V> Said<V> {
-    /// `Some` if the source decides: the value, or that there is none.
-    fn decides(self) -> Option<Option<V>> {
+    /// Breaks off with the value, or with none, if the source decides.
+    fn verdict(self) -> ControlFlow<Option<V>> {
         match self.entry {
             Some((sequence, EntryKind::Put, value)) if sequence > self.covering => {
-                Some(Some(value))
+                ControlFlow::Break(Some(value))
             }
-            None if self.covering == 0 => None,
-            _ => Some(None),
+            None if self.covering == 0 => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(None),
         }
     }
 }
@@ -115,13 +115,13 @@ impl View {
                 entry: memtable.get(tree, key, sequence),
                 covering: memtable.covering(tree, key, sequence),
             };
-            if let Some(value) = said.decides() {
+            if let ControlFlow::Break(value) = said.verdict() {
                 return Ok(value.map(Value::Memtable));
             }
         }
         let Some(segments) = self.version.tree(tree) else { return Ok(None) };
         for segment in holding(segments, key) {
-            if let Some(value) = ask(segment, opener, key, sequence)?.decides() {
+            if let ControlFlow::Break(value) = ask(segment, opener, key, sequence)?.verdict() {
                 return Ok(value.map(Value::Segment));
             }
         }

@@ -1,12 +1,40 @@
-//! The download: frames by range, checked, decompressed, and the segments in them written out.
+//! The download: frames by range, checked, decoded, and the segments in them handed out.
+//!
+//! Workers make requests, check the hash of each frame and decompress; the caller's thread takes
+//! the answers in order, compares every header and pad with what the descriptor says, hashes each
+//! segment and hands it to a sink. Requests ahead are bounded, so memory is.
 
+use std::{collections::VecDeque, thread};
+
+use crossbeam_channel::{Sender, bounded};
+use siltstone_lsm::format::primitives::PieceHasher;
+
+use self::{
+    deliver::Delivery,
+    download::Job,
+    itinerary::{Chunks, LEG_BYTES_MAX, LEG_PLAIN_MAX, Legs},
+};
 use crate::{
     backend::Backend,
     cancel::Cancel,
-    error::Result,
+    error::{Error, ErrorKind, Result},
     format::{chunk::Chunk, descriptor::StoredSegment},
     progress::Progress,
 };
+
+mod deliver;
+mod download;
+pub mod files;
+mod itinerary;
+#[cfg(test)]
+mod tests;
+
+/// What the sink may hold: the buffers of one file stream, in bytes.
+const SINK_BYTES: u64 = 6 << 20;
+
+/// What one request holds at most: its answer, twice while the backend puts it together, and the
+/// frames in it.
+const LEG_BYTES: u64 = 2 * LEG_BYTES_MAX + LEG_PLAIN_MAX;
 
 /// What a fetch works with.
 #[derive(Clone, Copy, Debug)]
@@ -25,8 +53,8 @@ pub struct Fetch<'a> {
 
 /// Takes the segments of a fetch, one after another.
 pub trait SegmentSink {
-    /// The bytes of the segment at `index` of the request follow. Each index comes once, in an
-    /// order of the fetch's choosing.
+    /// The bytes of the segment at `index` of the request follow. Each index comes once, in the
+    /// order in which the segments lie in the chunks.
     ///
     /// # Errors
     /// Whatever should end the fetch; also below.
@@ -45,18 +73,101 @@ pub trait SegmentSink {
     fn end(&mut self) -> Result<()>;
 }
 
+/// Takes segments and forgets them: a fetch into it verifies.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoSink;
+
+impl SegmentSink for NoSink {
+    fn begin(&mut self, _: usize, _: &StoredSegment) -> Result<()> {
+        Ok(())
+    }
+
+    fn write(&mut self, _: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
 impl Fetch<'_> {
-    /// Fetches `segments`, whose chunks must be in `chunks`, into `sink`; blocks until done.
+    /// Fetches `segments`, whose chunks must be in `chunks`, into `sink`; blocks until done. Where
+    /// a chunk's last segment is wanted, its end mark is checked too: a fetch of all segments of a
+    /// chunk checks every byte of it.
     ///
     /// # Errors
-    /// `Corrupt` naming the chunk when a byte is not as written; `Canceled`; and those of the
-    /// backend and the sink.
+    /// `Corrupt` naming the chunk when a byte is not as written; `Canceled`; `Invalid` when the
+    /// memory does not suffice; and those of the backend and the sink.
     pub fn run(
         &self,
-        _chunks: &[Chunk],
-        _segments: &[StoredSegment],
-        _sink: &mut dyn SegmentSink,
+        chunks: &[Chunk],
+        segments: &[StoredSegment],
+        sink: &mut dyn SegmentSink,
     ) -> Result<()> {
-        todo!()
+        let legs_max = self.legs_max()?;
+        let chunks = &Chunks::new(chunks);
+        let legs = Legs::new(chunks, segments)?;
+        let (cancel, progress, hasher) = (self.cancel, self.progress, PieceHasher::default());
+        let delivery = Delivery { chunks, segments, cancel, progress, sink, hasher };
+        let (jobs_in, jobs) = bounded(legs_max);
+        thread::scope(|scope| {
+            for _ in 0..self.workers.clamp(1, legs_max) {
+                let jobs = jobs.clone();
+                let work = move || download::work(self.backend, cancel, chunks, &jobs);
+                let worker = thread::Builder::new().name("backup-fetch".to_owned());
+                worker.spawn_scoped(scope, work).map_err(|error| {
+                    Error::new(
+                        ErrorKind::Io,
+                        format!("cannot start a thread of the fetch: {error}"),
+                    )
+                })?;
+            }
+            deliver_all(legs, delivery, jobs_in, legs_max)
+        })
     }
+
+    /// How many requests may be under way or in hand.
+    fn legs_max(&self) -> Result<usize> {
+        let legs = self.memory_bytes_max.saturating_sub(SINK_BYTES) / LEG_BYTES;
+        let legs = usize::try_from(legs).unwrap_or(usize::MAX).min(self.workers.max(1) + 2);
+        if legs == 0 {
+            let bound = self.memory_bytes_max;
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!("memory bound {bound} bytes is under the {} of one request", LEG_BYTES),
+            ));
+        }
+        assert!(SINK_BYTES + legs as u64 * LEG_BYTES <= self.memory_bytes_max, "the bound holds");
+        Ok(legs)
+    }
+}
+
+/// Keeps up to `legs_max` requests under way, and takes their answers in order.
+fn deliver_all(
+    mut legs: Legs<'_>,
+    mut delivery: Delivery<'_>,
+    jobs: Sender<Job>,
+    legs_max: usize,
+) -> Result<()> {
+    let mut ahead = VecDeque::with_capacity(legs_max);
+    loop {
+        while ahead.len() < legs_max
+            && let Some(leg) = legs.next()?
+        {
+            let (reply, answer) = bounded(1);
+            jobs.send(Job { leg, reply }).map_err(|_| stopped())?;
+            ahead.push_back(answer);
+        }
+        let Some(answer) = ahead.pop_front() else {
+            return Ok(());
+        };
+        for decoded in answer.recv().map_err(|_| stopped())?? {
+            delivery.frame(&decoded)?;
+        }
+    }
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorKind::Io, "the threads of the fetch have stopped")
 }

@@ -12,9 +12,12 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use siltstone_lsm::types::Hash;
+use siltstone_lsm::{format::primitives::Reason, types::Hash};
 
-use crate::names::ChunkId;
+use crate::{
+    format::tar::{self, END_BYTES},
+    names::ChunkId,
+};
 
 /// Longest plain frame, in bytes (4 MiB).
 pub const FRAME_BYTES_MAX: u32 = 4 << 20;
@@ -73,6 +76,137 @@ pub struct Extent {
     pub length: u64,
 }
 
+/// Where one entry of a segment lies in a plain frame. All numbers are bytes from its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// The frame, by its place in the chunk.
+    pub frame: u32,
+    /// The part of the segment that the entry is.
+    pub part: u32,
+    /// Where its header starts.
+    pub start: u32,
+    /// Where its content starts.
+    pub content: u32,
+    /// Bytes of its content.
+    pub length: u32,
+    /// Where the zeros after its content end.
+    pub end: u32,
+}
+
+impl Chunk {
+    /// Whether the lengths fit together, so that code which relies on them needs no checks.
+    ///
+    /// # Errors
+    /// Says which rule is broken.
+    pub fn check(&self) -> Result<(), Reason> {
+        if self.frames.len() > FRAMES_MAX {
+            return Err("a chunk has too many frames");
+        }
+        if self.frames.last().map(|frame| frame.plain) != Some(END_BYTES as u32) {
+            return Err("a chunk lacks its end mark");
+        }
+        let mut length = 0_u64;
+        for frame in &self.frames {
+            frame.check(self.codec)?;
+            length = length.saturating_add(u64::from(frame.stored));
+        }
+        if length == self.length { Ok(()) } else { Err("a chunk is not as long as its frames") }
+    }
+
+    /// Where each frame starts in the object, in bytes; one more than frames, the last is the end.
+    pub fn frame_starts(&self) -> Vec<u64> {
+        let mut at = 0_u64;
+        let mut starts = Vec::with_capacity(self.frames.len().saturating_add(1));
+        starts.push(0);
+        for frame in &self.frames {
+            at = at.saturating_add(u64::from(frame.stored));
+            starts.push(at);
+        }
+        starts
+    }
+
+    /// The entries of an extent in this chunk, whose first is part `part` of its segment. `starts`
+    /// are the chunk's own [`Chunk::frame_starts`].
+    ///
+    /// # Errors
+    /// When the extent does not lie in the frames as an entry of a frame, or as entries that fill a
+    /// frame each.
+    pub fn slots(&self, starts: &[u64], extent: &Extent, part: u32) -> Result<Vec<Slot>, Reason> {
+        let mut slots = Vec::new();
+        let mut left = extent.length;
+        let (mut frame, mut start, mut part) = (extent.frame, extent.offset, part);
+        loop {
+            let slot = self.slot(starts, (frame, start, part), left)?;
+            left = left.saturating_sub(u64::from(slot.length));
+            slots.push(slot);
+            if left == 0 {
+                return Ok(slots);
+            }
+            frame = frame.checked_add(1).ok_or("an extent passes the end of its chunk")?;
+            part = part.checked_add(1).ok_or("a segment has too many parts")?;
+            start = 0;
+        }
+    }
+
+    /// The entry at a place (frame, start, part), when `left` bytes of its segment remain.
+    fn slot(&self, starts: &[u64], place: (u32, u32, u32), left: u64) -> Result<Slot, Reason> {
+        const PASSES: Reason = "an extent passes the end of its chunk";
+        const ILL_FITTING: Reason = "an extent does not fit its frame";
+        let (frame, start, part) = place;
+        let index = usize::try_from(frame).map_err(|_| PASSES)?;
+        let plain = self.frames.get(index).ok_or(PASSES)?.plain;
+        let origin = if self.codec == Codec::None { *starts.get(index).ok_or(PASSES)? } else { 0 };
+        if start as usize % tar::BLOCK_BYTES != 0 {
+            return Err("an entry does not start at a tar block");
+        }
+        let position = origin.checked_add(u64::from(start)).ok_or(PASSES)?;
+        let content =
+            start.checked_add(tar::header_bytes(self.codec, position)).ok_or(ILL_FITTING)?;
+        let room = plain.checked_sub(content).ok_or(ILL_FITTING)?;
+        let length = u32::try_from(left.min(u64::from(room))).map_err(|_| ILL_FITTING)?;
+        let fills_frame = length == room && length > 0;
+        if u64::from(length) < left && !fills_frame {
+            return Err(ILL_FITTING);
+        }
+        let end = content
+            .checked_add(length)
+            .and_then(|end| end.checked_add(tar::pad_bytes(length)))
+            .filter(|end| *end <= plain)
+            .ok_or(ILL_FITTING)?;
+        Ok(Slot { frame, part, start, content, length, end })
+    }
+}
+
+impl Frame {
+    fn check(&self, codec: Codec) -> Result<(), Reason> {
+        let blocks = self.plain as usize % tar::BLOCK_BYTES == 0;
+        if !blocks || !(1..=FRAME_BYTES_MAX).contains(&self.plain) {
+            return Err("a frame has an impossible length");
+        }
+        let stored_as_said = match codec {
+            Codec::None => self.stored == self.plain && self.hash.is_none(),
+            Codec::Gzip => {
+                (1..=gzip_bytes_max(self.plain)).contains(&self.stored) && self.hash.is_some()
+            }
+        };
+        if stored_as_said { Ok(()) } else { Err("a frame is not stored as its chunk says") }
+    }
+}
+
+/// Bytes that a gzip member adds around its deflate stream.
+pub const GZIP_WRAP_BYTES: u32 = 18;
+
+/// Bytes of the longest block of deflate that is stored, not compressed.
+pub const DEFLATE_STORED_MAX: u32 = 65_535;
+
+/// The most bytes that `plain` bytes take as one gzip member: when they do not compress they are
+/// stored in blocks, of which each adds five bytes.
+pub const fn gzip_bytes_max(plain: u32) -> u32 {
+    let blocks = plain.div_ceil(DEFLATE_STORED_MAX);
+    let blocks = if blocks == 0 { 1 } else { blocks };
+    plain.saturating_add(blocks.saturating_mul(5)).saturating_add(GZIP_WRAP_BYTES)
+}
+
 /// How large chunks and frames become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChunkSizes {
@@ -86,6 +220,15 @@ impl ChunkSizes {
         let chunk_bytes = mib.saturating_mul(1 << 20);
         let share = u32::try_from(chunk_bytes / 32).unwrap_or(FRAME_BYTES_MAX);
         Self { chunk_bytes, frame_bytes: share.clamp(FRAME_BYTES_MIN, FRAME_BYTES_MAX) }
+    }
+
+    /// Sizes that no option leads to, so that tests see many chunks of few bytes.
+    #[cfg(test)]
+    pub(crate) fn tiny(chunk_bytes: u64, frame_bytes: u32) -> Self {
+        let whole_blocks = frame_bytes.is_multiple_of(tar::BLOCK_BYTES as u32);
+        assert!(whole_blocks && frame_bytes >= 2 * tar::HEADER_BYTES_MAX, "frames hold an entry");
+        assert!(chunk_bytes >= 2 * u64::from(gzip_bytes_max(frame_bytes)), "chunks hold a frame");
+        Self { chunk_bytes, frame_bytes }
     }
 
     /// The bound of a stored chunk, in bytes.

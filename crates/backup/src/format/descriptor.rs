@@ -4,21 +4,30 @@
 //! come first, each followed by its tenants, then all chunks, then all segments; so each line
 //! refers only to earlier ones, and a reference to nothing is refused where it stands.
 
-use std::collections::BTreeMap;
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use siltstone_lsm::{
-    catalog::TenantStatus,
+    catalog::{Collection, Tenant, TenantStatus},
     types::{SegmentMeta, TreeId},
 };
 
 use crate::{
-    error::Result,
     format::{
         chunk::{Chunk, Extent},
-        config::{Config, PartInfo, Totals},
+        config::Config,
     },
-    names::{AttemptId, BackupId, ChunkId},
+    names::ChunkId,
 };
+
+pub use self::{
+    reader::DescriptorReader,
+    writer::{Part, PartsWriter},
+};
+
+mod reader;
+mod writer;
 
 /// Largest part of a descriptor, in bytes (16 MiB).
 pub const PART_BYTES_MAX: u64 = 16 << 20;
@@ -50,6 +59,18 @@ pub struct StoredCollection {
     pub tenants: Vec<StoredTenant>,
 }
 
+impl From<&Collection> for StoredCollection {
+    fn from(collection: &Collection) -> Self {
+        let tenant = |(name, tenant): (&Arc<str>, &Tenant)| StoredTenant {
+            name: name.to_string(),
+            tree: tenant.tree,
+            status: tenant.status,
+        };
+        let tenants = collection.tenants.iter().map(tenant).collect();
+        Self { name: collection.name.to_string(), tree: collection.tree, tenants }
+    }
+}
+
 /// One tenant of a collection of a backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredTenant {
@@ -72,87 +93,6 @@ pub struct StoredSegment {
     pub meta: SegmentMeta,
     /// Its bytes, in order; never empty.
     pub extents: Vec<Extent>,
-}
-
-/// Writes the lines of a descriptor into parts.
-#[derive(Debug)]
-pub struct PartsWriter {}
-
-/// One part, ready to be stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// Counted from 0.
-    pub number: u32,
-    /// The object's bytes.
-    pub bytes: Vec<u8>,
-}
-
-impl PartsWriter {
-    /// Starts the descriptor of one attempt.
-    pub fn new(_id: BackupId, _attempt: AttemptId) -> Self {
-        todo!()
-    }
-
-    /// Adds a collection with its tenants. Returns a part when one is full.
-    ///
-    /// # Errors
-    /// `Invalid` when a limit of the format is passed; also for the methods below.
-    pub fn collection(&mut self, _collection: &StoredCollection) -> Result<Vec<Part>> {
-        todo!()
-    }
-
-    /// Adds a chunk, after all collections.
-    ///
-    /// # Errors
-    /// As [`PartsWriter::collection`].
-    pub fn chunk(&mut self, _chunk: &Chunk) -> Result<Option<Part>> {
-        todo!()
-    }
-
-    /// Adds a segment, after all chunks.
-    ///
-    /// # Errors
-    /// As [`PartsWriter::collection`].
-    pub fn segment(&mut self, _segment: &StoredSegment) -> Result<Option<Part>> {
-        todo!()
-    }
-
-    /// The last part, and what the config says of all parts; `uploaded_bytes` is left 0.
-    pub fn finish(self) -> (Part, Vec<PartInfo>, Totals) {
-        todo!()
-    }
-}
-
-/// Reads and checks the parts of a descriptor, one at a time.
-#[derive(Debug)]
-pub struct DescriptorReader {}
-
-impl DescriptorReader {
-    /// Starts from the config.
-    pub fn new(_config: Config) -> Self {
-        todo!()
-    }
-
-    /// The object of the next part and its length; `None` when all were added.
-    pub fn next_part(&self) -> Option<(String, u64)> {
-        todo!()
-    }
-
-    /// Adds the next part.
-    ///
-    /// # Errors
-    /// `Corrupt`, naming the object and the line.
-    pub fn add(&mut self, _bytes: &[u8]) -> Result<()> {
-        todo!()
-    }
-
-    /// The whole, once all parts are added.
-    ///
-    /// # Errors
-    /// `Corrupt` when parts, lines or totals are missing or do not agree.
-    pub fn finish(self) -> Result<Descriptor> {
-        todo!()
-    }
 }
 
 impl Descriptor {

@@ -1,19 +1,54 @@
 //! The upload: read, frame, compress, store, in bounded memory.
+//!
+//! ```text
+//!   disk -> read -> framer ----------(pieces)----------> store -> chunks -> settle
+//!                      \---> workers (gzip frames) ---/
+//! ```
+//!
+//! One thread reads and hashes; workers compress whole frames, each frame alone; the caller's thread
+//! writes frames in their order into chunks; one thread finishes chunks and settles what they hold.
+//! All queues are bounded, and `budget` computes from the options how much may be under way: a slow
+//! backend pushes back to the disk.
+//!
+//! A stage that fails drops its ends of the queues; its neighbours then stop without an error of
+//! their own, so exactly the first failure comes out.
 
+use std::thread::{self, Scope, ScopedJoinHandle};
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, RecvError, SendError, Sender, bounded};
 use siltstone_io::env::Env;
+use siltstone_lsm::format::primitives::hash;
 
+use self::{
+    budget::{Budget, PIECES_QUEUED},
+    framer::{Framer, Place},
+    pack::{Event, GzipOut, PlainOut},
+    read::Source,
+    store::{Ends, Settler, Storer},
+};
 use crate::{
     backend::Backend,
     cancel::Cancel,
-    error::Result,
+    codec::GzipEncoder,
+    error::{Error, ErrorKind, Result},
     format::{
-        chunk::{Chunk, ChunkSizes},
+        chunk::{Chunk, ChunkSizes, Codec},
         descriptor::StoredSegment,
+        tar::END_BYTES,
     },
     options::Compression,
     plan::Upload,
     progress::Progress,
 };
+
+mod budget;
+mod framer;
+mod pack;
+mod read;
+mod store;
+#[cfg(test)]
+mod tests;
 
 /// How the pipeline works.
 #[derive(Clone, Copy, Debug)]
@@ -48,18 +83,21 @@ pub struct Pipeline<'a> {
 pub struct Uploaded {
     /// The chunks, in the order they were written.
     pub chunks: Vec<Chunk>,
-    /// One for each home of each upload, in the order of the uploads.
+    /// One for each home of each upload, in the order in which they became complete.
     pub segments: Vec<StoredSegment>,
 }
 
 /// One chunk that the backend acknowledged.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct StoredChunk<'a> {
     /// The chunk.
     pub chunk: &'a Chunk,
     /// The segments that are complete with it; they may have begun in earlier chunks.
     pub segments: &'a [StoredSegment],
 }
+
+/// Is told about each chunk, on a thread of the pipeline.
+pub type OnChunk<'a> = dyn FnMut(StoredChunk<'_>) -> Result<()> + Send + 'a;
 
 impl Pipeline<'_> {
     /// Stores all uploads, in order; blocks until done. Each segment is let go when the chunk that
@@ -69,11 +107,146 @@ impl Pipeline<'_> {
     /// `Corrupt` naming the file when local bytes do not match their hash; `Canceled`; `Invalid`
     /// when the memory does not suffice; and those of the backend, the disk and `on_chunk`. Chunks
     /// already acknowledged stay in the repository.
-    pub fn run(
-        &self,
-        _uploads: Vec<Upload>,
-        _on_chunk: &mut (dyn FnMut(StoredChunk<'_>) -> Result<()> + Send),
-    ) -> Result<Uploaded> {
-        todo!()
+    pub fn run(&self, uploads: Vec<Upload>, on_chunk: &mut OnChunk<'_>) -> Result<Uploaded> {
+        let PipelineOptions { compression, sizes, workers, memory_bytes_max } = self.options;
+        let codec = codec_of(compression);
+        let budget = Budget::new(codec, sizes, workers, memory_bytes_max)?;
+        let sources: Vec<Source> =
+            uploads.iter().enumerate().map(|(index, upload)| Source::new(index, upload)).collect();
+        let pending = uploads.into_iter().map(|upload| Some((upload, Vec::new()))).collect();
+        let uploaded = Uploaded::default();
+        let settler = Settler { pipeline: self, pending, on_chunk, uploaded };
+        thread::scope(|scope| self.run_stages(scope, budget, &sources, settler))
     }
+
+    /// Starts the stages, stores on this thread, and joins: the first failure wins.
+    fn run_stages<'scope, 'env>(
+        &'env self,
+        scope: &'scope Scope<'scope, 'env>,
+        budget: Budget,
+        sources: &'env [Source],
+        settler: Settler<'env>,
+    ) -> Result<Uploaded> {
+        let codec = codec_of(self.options.compression);
+        let (token_back, tokens) = bounded(budget.frames.max(1));
+        for _ in 0..budget.frames {
+            token_back.send(()).map_err(|_| spawn_failed("its queue is closed"))?;
+        }
+        let (events_in, events) = bounded(PIECES_QUEUED.max(budget.frames));
+        let (closed_in, closed) = bounded(0);
+        let serial = (!budget.overlap).then(|| bounded(1));
+        let (settled_in, settled) = serial.unzip();
+        let settling = spawn(scope, "backup-settle", move || {
+            settler.settle_all(&closed, settled_in.as_ref())
+        })?;
+        let reading = self.spawn_reader(scope, budget, sources, (events_in, tokens))?;
+        let ends = Ends { closed: closed_in, settled, tokens: token_back };
+        let storing = Storer::new(self, codec, end_mark(self.options.compression), ends);
+        let stored = storing.store_all(&events);
+        drop(events);
+        let read = join(reading);
+        let settled = join(settling);
+        for halted in [read, stored] {
+            if let Err(Halt::Failed(error)) = halted {
+                return Err(error);
+            }
+        }
+        settled
+    }
+
+    fn spawn_reader<'scope, 'env>(
+        &'env self,
+        scope: &'scope Scope<'scope, 'env>,
+        budget: Budget,
+        sources: &'env [Source],
+        (events, tokens): (Sender<Event>, Receiver<()>),
+    ) -> Result<ScopedJoinHandle<'scope, std::result::Result<(), Halt>>> {
+        let PipelineOptions { compression, sizes, .. } = self.options;
+        let (disk, cancel) = (&*self.env.disk, self.cancel);
+        let codec = codec_of(compression);
+        if codec == Codec::None {
+            return spawn(scope, "backup-read", move || {
+                let framer = Framer::new(PlainOut(events), codec, sizes);
+                let PlainOut(events) = read::read_all(disk, cancel, sources, framer)?;
+                Ok(events.send(Event::Done)?)
+            });
+        }
+        let (jobs_in, jobs) = bounded(budget.frames);
+        for encoder in (0..budget.workers).filter_map(|_| GzipEncoder::new(compression)) {
+            let jobs = jobs.clone();
+            spawn(scope, "backup-gzip", move || pack::work(encoder, &jobs))?;
+        }
+        spawn(scope, "backup-read", move || {
+            let (place, parts) = (Place::NewChunk, Vec::new());
+            let out = GzipOut { events, jobs: jobs_in, tokens, place, parts };
+            let framer = Framer::new(out, codec, sizes);
+            let out = read::read_all(disk, cancel, sources, framer)?;
+            Ok(out.events.send(Event::Done)?)
+        })
+    }
+}
+
+/// How chunks of this compression are stored.
+pub fn codec_of(compression: Compression) -> Codec {
+    match compression {
+        Compression::None => Codec::None,
+        _ => Codec::Gzip,
+    }
+}
+
+/// The last frame of a chunk, as stored.
+fn end_mark(compression: Compression) -> (Bytes, Option<siltstone_lsm::types::Hash>) {
+    let plain = [0; END_BYTES];
+    match GzipEncoder::new(compression) {
+        None => (Bytes::copy_from_slice(&plain), None),
+        Some(mut encoder) => {
+            let stored = encoder.encode(&[plain]);
+            let hash = hash(&stored);
+            (Bytes::from(stored), Some(hash))
+        }
+    }
+}
+
+/// Why a stage ended early.
+#[derive(Debug)]
+enum Halt {
+    /// A neighbour has gone; it knows why.
+    Stopped,
+    /// This stage failed.
+    Failed(Error),
+}
+
+impl From<Error> for Halt {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl<T> From<SendError<T>> for Halt {
+    fn from(_: SendError<T>) -> Self {
+        Self::Stopped
+    }
+}
+
+impl From<RecvError> for Halt {
+    fn from(_: RecvError) -> Self {
+        Self::Stopped
+    }
+}
+
+fn spawn<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    name: &str,
+    run: impl FnOnce() -> T + Send + 'scope,
+) -> Result<ScopedJoinHandle<'scope, T>> {
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, run);
+    spawned.map_err(|error| spawn_failed(&error.to_string()).caused_by(error))
+}
+
+fn spawn_failed(why: &str) -> Error {
+    Error::new(ErrorKind::Io, format!("cannot start a thread of the backup: {why}"))
+}
+
+fn join<T>(handle: ScopedJoinHandle<'_, T>) -> T {
+    handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

@@ -35,7 +35,7 @@ pub use self::records::Record;
 use self::{ledger::Ledger, records::Records};
 use crate::{
     disk::Disk,
-    error::Error,
+    error::{Error, ErrorKind},
     path::RelPath,
     tap::{Call, Operation, Tap, TapDisk, Verdict},
 };
@@ -139,13 +139,16 @@ impl Check {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Panics with the problem, after writing it down and closing the books.
+    /// Panics with the problem, after writing it down and closing the books. While the thread is
+    /// panicking already, a second panic would end the process before the first is told.
     #[expect(clippy::panic, reason = "a broken order is a bug of the code under test")]
     fn settle(mut books: MutexGuard<'_, Books>, problem: Option<String>) {
         if let Some(problem) = problem {
             books.violations.push(problem.clone());
             drop(books);
-            panic!("order of operations: {problem}");
+            if !thread::panicking() {
+                panic!("order of operations: {problem}");
+            }
         }
     }
 }
@@ -280,12 +283,12 @@ impl Books {
     }
 
     fn why_not_durable(&self, path: &RelPath, end: u64, disk: &dyn Disk) -> Option<String> {
-        let len = match disk.file_len(path) {
-            Ok(len) => len,
-            Err(error) => return Some(error.to_string()),
-        };
-        if end != u64::MAX && len < end {
-            return Some(format!("'{path}' has {len} bytes, {end} are needed"));
+        match disk.file_len(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Some(error.to_string()),
+            Ok(len) if end != u64::MAX && len < end => {
+                return Some(format!("'{path}' has {len} bytes, {end} are needed"));
+            }
+            _ => {} // of a disk that fails, only the books tell
         }
         let debt = self.ledger.data_debt(path, end).or_else(|| self.ledger.name_debt(path))?;
         Some(format!("'{path}' is not durable: {debt}"))

@@ -65,8 +65,7 @@ impl<W, T> Queue<W, T> {
         let mut state = lock(&self.state);
         let slot = if state.led { Slot::Waiting } else { Slot::Lead };
         state.led = true;
-        let request =
-            Arc::new(Request { work, slot: Mutex::new(slot), changed: Condvar::new() });
+        let request = Arc::new(Request { work, slot: Mutex::new(slot), changed: Condvar::new() });
         state.waiting.push_back(Arc::clone(&request));
         request
     }

@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     compaction::{TreeJob, policy::Policy},
+    output::rewrite::Tombstones,
     types::TreeId,
     version::{Segment, TreeVersion},
 };
@@ -42,9 +43,12 @@ impl<'a> Span<'a> {
         start..end.max(start)
     }
 
-    /// Whether no level below `level` may hold a key of the span.
-    fn is_bottom(self, tree: &TreeVersion, level: u8) -> bool {
-        tree.levels.iter().skip(usize::from(level) + 1).all(|level| self.within(level).is_empty())
+    /// What happens to tombstones that come to `level`: they are kept while any level below may
+    /// hold a key of the span.
+    fn tombstones(self, tree: &TreeVersion, level: u8) -> Tombstones {
+        let mut below = tree.levels.iter().skip(usize::from(level) + 1);
+        let bottom = below.all(|level| self.within(level).is_empty());
+        if bottom { Tombstones::Drop } else { Tombstones::Keep }
     }
 }
 
@@ -69,9 +73,9 @@ pub(super) fn from_level0(
         take_small_neighbours(&mut taken, level1, bytes(level0), policy.segment_bytes_max);
     }
     let inputs: Vec<_> = level0.iter().chain(&level1[taken]).cloned().collect();
-    let bottom = Span::of(&inputs)?.is_bottom(tree, 1);
-    let trivial_move = moves && disjoint(level0) && !(bottom && has_tombstones(level0));
-    Some(TreeJob { tree: id, inputs, to_level: 1, bottom, trivial_move })
+    let tombstones = Span::of(&inputs)?.tombstones(tree, 1);
+    let trivial_move = moves && disjoint(level0) && !sheds(level0, tombstones);
+    Some(TreeJob { tree: id, inputs, to_level: 1, tombstones, trivial_move })
 }
 
 /// Widens `taken` to neighbours that are small next to it, so that a tree written in key order does
@@ -122,9 +126,9 @@ pub(super) fn from_level(
     let below = Span::of(upper)?.within(under);
     let moves = below.is_empty();
     let inputs: Vec<_> = upper.iter().chain(&under[below]).cloned().collect();
-    let bottom = Span::of(&inputs)?.is_bottom(tree, level + 1);
-    let trivial_move = moves && !(bottom && has_tombstones(upper));
-    Some(TreeJob { tree: id, inputs, to_level: level + 1, bottom, trivial_move })
+    let tombstones = Span::of(&inputs)?.tombstones(tree, level + 1);
+    let trivial_move = moves && !sheds(upper, tombstones);
+    Some(TreeJob { tree: id, inputs, to_level: level + 1, tombstones, trivial_move })
 }
 
 /// Rewrites the wanted segments of a tree within their levels, each run of neighbours as one merge
@@ -146,7 +150,12 @@ pub(super) fn in_place(
                 tree: id,
                 inputs: run.to_vec(),
                 to_level: level,
-                bottom: level > 0 && span.is_bottom(tree, level),
+                // On level 0 the rest of the level may be older.
+                tombstones: if level == 0 {
+                    Tombstones::Keep
+                } else {
+                    span.tombstones(tree, level)
+                },
                 trivial_move: false,
             });
         }
@@ -161,6 +170,8 @@ fn disjoint(segments: &[Arc<Segment>]) -> bool {
     metas.is_sorted_by(|left, right| left.key_max.as_ref().is_some_and(|max| *max < right.key_min))
 }
 
-fn has_tombstones(segments: &[Arc<Segment>]) -> bool {
-    segments.iter().any(|s| s.meta.counts.deletes + s.meta.counts.range_deletes > 0)
+/// Whether rewriting some segments would drop tombstones from them.
+fn sheds(segments: &[Arc<Segment>], tombstones: Tombstones) -> bool {
+    tombstones == Tombstones::Drop
+        && segments.iter().any(|s| s.meta.counts.deletes + s.meta.counts.range_deletes > 0)
 }

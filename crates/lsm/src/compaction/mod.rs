@@ -16,6 +16,7 @@ use siltstone_io::env::Env;
 
 use crate::{
     options::Options,
+    output::rewrite::Tombstones,
     types::TreeId,
     version::{Segment, SegmentOpener},
 };
@@ -56,8 +57,8 @@ pub struct TreeJob {
     pub inputs: Vec<Arc<Segment>>,
     /// Where the outputs go.
     pub to_level: u8,
-    /// Nothing older lies below the inputs' key range: tombstones can go.
-    pub bottom: bool,
+    /// Whether anything older lies below the inputs' key range.
+    pub tombstones: Tombstones,
     /// The inputs need no rewriting: only their level changes.
     pub trivial_move: bool,
 }

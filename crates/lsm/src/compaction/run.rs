@@ -13,7 +13,7 @@ use crate::{
     merge::{MergeCursor, cover::Cover, level::LevelCursor},
     output::{
         Limits, Outputs, Written,
-        rewrite::{Target, Tombstones, rewrite},
+        rewrite::{Target, rewrite},
     },
     segment::FillCache,
     types::{FileId, RangeTombstone, Sequence},
@@ -60,8 +60,7 @@ fn merge(
     }
     let cover = Cover::new(tombstones, Sequence::MAX);
     let mut run = MergeCursor::new(sources(opener, job, &cover)?);
-    let tombstones = if job.bottom { Tombstones::Drop } else { Tombstones::Keep };
-    let target = Target { tree: job.tree, level: job.to_level, tombstones };
+    let target = Target { tree: job.tree, level: job.to_level, tombstones: job.tombstones };
     rewrite(&mut run, &cover, target, outputs, go_on)
 }
 

@@ -34,7 +34,7 @@ impl Ranges {
             return 0;
         }
         let mut trees = self.trees.write().expect("no code panics while holding it");
-        let added = trees.entry(tree).or_default().add(start, end, sequence);
+        let added = trees.entry(tree).or_default().add(&start, end.as_deref(), sequence);
         drop(trees);
         // Before the commit is published, so a reader that may see the tombstone sees the flag.
         self.any.store(true, Ordering::Release);
@@ -72,13 +72,13 @@ impl Ranges {
 struct Fragments(BTreeMap<Vec<u8>, Vec<Sequence>>);
 
 impl Fragments {
-    fn add(&mut self, start: Vec<u8>, end: Option<Vec<u8>>, sequence: Sequence) -> usize {
-        let mut added = self.split(&start);
-        if let Some(end) = &end {
+    fn add(&mut self, start: &[u8], end: Option<&[u8]>, sequence: Sequence) -> usize {
+        let mut added = self.split(start);
+        if let Some(end) = end {
             added += self.split(end);
         }
-        let last = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        for (_, sequences) in self.0.range_mut::<[u8], _>((Bound::Included(&*start), last)) {
+        let last = end.map_or(Bound::Unbounded, Bound::Excluded);
+        for (_, sequences) in self.0.range_mut::<[u8], _>((Bound::Included(start), last)) {
             let at = sequences.partition_point(|other| *other < sequence);
             sequences.insert(at, sequence);
             added += SEQUENCE_BYTES;
@@ -91,7 +91,7 @@ impl Fragments {
         if self.0.contains_key(at) {
             return 0;
         }
-        let sequences = self.at(at).map(Vec::clone).unwrap_or_default();
+        let sequences = self.at(at).cloned().unwrap_or_default();
         let added = FRAGMENT_OVERHEAD_BYTES + at.len() + sequences.len() * SEQUENCE_BYTES;
         self.0.insert(at.to_vec(), sequences);
         added

@@ -140,8 +140,7 @@ fn readers_see_a_fixed_sequence_while_one_writer_adds() {
             scope.spawn(move || {
                 for _ in 0..20 {
                     let all = entries_forward(&reader, TREE);
-                    let old: Vec<_> = all.into_iter().filter(|(_, s)| *s <= visible).collect();
-                    assert_eq!(old.len(), 100);
+                    assert_eq!(all.iter().filter(|(_, s)| *s <= visible).count(), 100);
                     for key in 0..100_u8 {
                         let (found, _, value) = reader.get(TREE, &[key], visible).unwrap();
                         assert_eq!((found, value.as_ref()), (u64::from(key) + 1, &[key][..]));

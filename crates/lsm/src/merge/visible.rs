@@ -53,11 +53,7 @@ impl VisibleCursor {
     pub fn row(&self) -> Option<(&[u8], &[u8])> {
         match self.state {
             State::Off => None,
-            State::On => {
-                let entry = self.merge.entry().expect("the merge stands on the row");
-                debug_assert_eq!(entry.key, self.key, "the merge stands on the row");
-                Some((entry.key, entry.value))
-            }
+            State::On => self.merge.entry().map(|entry| (entry.key, entry.value)),
             State::Before => Some((&self.key, &self.value)),
         }
     }
@@ -102,10 +98,14 @@ impl VisibleCursor {
         self.settle_backward()
     }
 
-    /// Moves on to the next row; must be on a row.
+    /// Moves on to the next row.
     ///
     /// # Errors
     /// As [`VisibleCursor::seek_first`].
+    ///
+    /// # Panics
+    /// When it is on no row.
+    #[expect(clippy::should_implement_trait, reason = "named as in `Cursor`; no iterator lends")]
     pub fn next(&mut self) -> Result<()> {
         assert_ne!(self.state, State::Off, "a cursor moves from a row");
         if self.state == State::Before {
@@ -116,10 +116,13 @@ impl VisibleCursor {
         self.settle_forward()
     }
 
-    /// Moves back to the row before; must be on a row.
+    /// Moves back to the row before.
     ///
     /// # Errors
     /// As [`VisibleCursor::seek_first`].
+    ///
+    /// # Panics
+    /// When it is on no row.
     pub fn prev(&mut self) -> Result<()> {
         assert_ne!(self.state, State::Off, "a cursor moves from a row");
         if self.state == State::On {

@@ -99,7 +99,7 @@ impl<'a> Outputs<'a> {
     }
 
     /// Starts a segment.
-    fn begin_segment(&mut self, tree: TreeId, level: u8) -> OpenSegment {
+    fn begin_segment(&self, tree: TreeId, level: u8) -> OpenSegment {
         let uid = Uid(self.env.unique_id());
         OpenSegment { tree, level, builder: SegmentBuilder::new(uid, self.build.clone()) }
     }
@@ -159,9 +159,12 @@ impl Drop for Outputs<'_> {
         }
         let open = self.open.take().map(|file| file.id); // closes it
         let files = self.written.files.iter().map(|(file, _)| *file).chain(open);
-        // A file that cannot be removed now is an orphan, which the next open removes.
-        let orphans = files.filter(|file| self.env.disk.remove(&names::file(*file)).is_err());
-        drop(orphans.count());
+        for file in files {
+            match self.env.disk.remove(&names::file(file)) {
+                // A file that cannot be removed now is an orphan, which the next open removes.
+                Ok(()) | Err(_) => {}
+            }
+        }
     }
 }
 

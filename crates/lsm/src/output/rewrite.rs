@@ -21,6 +21,7 @@ const BYTES_PER_PACE: usize = 64 << 10;
 
 /// What happens to tombstones of both kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Tombstones {
     /// Older versions of what they delete may lie below.
     Keep,

@@ -158,12 +158,8 @@ impl Core {
         let old = self.published.load();
         let mut memtables = old.view.memtables.clone();
         change(&mut memtables);
-        let level0_segments = state
-            .version
-            .trees()
-            .map(|(_, tree)| tree.level(0).len())
-            .max()
-            .unwrap_or(0);
+        let level0_segments =
+            state.version.trees().map(|(_, tree)| tree.level(0).len()).max().unwrap_or(0);
         let view = View { memtables, version: state.version, catalog: state.catalog };
         self.published.store(Arc::new(Published { view: Arc::new(view), level0_segments }));
     }

@@ -27,9 +27,7 @@ impl Core {
         &self,
         plan: impl FnOnce(&Catalog) -> Result<Vec<Record>> + Send + 'static,
     ) -> Result<()> {
-        self.edit(move |log| {
-            Ok(PlannedEdit { records: plan(&log.catalog)?, sequence_floor: 0 })
-        })?;
+        self.edit(move |log| Ok(PlannedEdit { records: plan(&log.catalog)?, sequence_floor: 0 }))?;
         Ok(())
     }
 

@@ -128,11 +128,8 @@ impl Core {
         let Some(job) = compaction::pick(&view.version, &self.options) else { return Ok(false) };
         let mut go_on = || !self.closing.load(Ordering::Acquire) && !self.poison.is_set();
         let mut next_file = || self.take_file_id();
-        let context = compaction::Context {
-            env: &self.env,
-            options: &self.options,
-            opener: &self.opener,
-        };
+        let context =
+            compaction::Context { env: &self.env, options: &self.options, opener: &self.opener };
         let run = compaction::run(context, &job, &mut next_file, &mut go_on)?;
         let Some(edit) = run else { return Ok(false) };
         let mut written = 0;

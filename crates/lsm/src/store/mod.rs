@@ -19,7 +19,6 @@ mod signal;
 mod threads;
 mod work;
 
-
 use std::{
     fmt,
     ops::Bound,
@@ -29,24 +28,25 @@ use std::{
 
 use siltstone_io::{
     env::Env,
+    error as io,
     os::{OsDisk, StreamEngine},
 };
 
-pub use self::{
-    metrics::{Metrics, StallReason},
-    restoring::RestoreTicket,
-};
 use self::{
     core::{Core, Published, lock},
     metrics::read,
     threads::Threads,
     work::Work,
 };
+pub use self::{
+    metrics::{Metrics, StallReason},
+    restoring::RestoreTicket,
+};
 use crate::{
     batch::Batch,
     catalog::{Catalog, TenantStatus},
     cut::Cut,
-    error::Result,
+    error::{Error, ErrorKind, Result},
     options::{Background, Durability, Options},
     types::{Sequence, TreeId},
     view::{Digest, Scan, Value, View},
@@ -112,9 +112,15 @@ impl Store {
     /// `Locked` when it is open elsewhere, `NotFound` when there is none, `Corrupt` or
     /// `NewerFormat` when its files are damaged or newer, `NoSpace`, `Io`.
     pub fn open(folder: &Path, options: Options) -> Result<Self> {
-        let open = OsDisk::open;
-        let disk = open(folder, StreamEngine::Auto)?;
-        let _ = (disk, options); todo!()
+        let open = if options.create { OsDisk::open } else { OsDisk::open_existing };
+        let disk = open(folder, StreamEngine::Auto).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                let message = "there is no such folder; create it, or check the path";
+                Error::new(ErrorKind::NotFound, message).caused_by(error)
+            }
+            _ => error.into(),
+        })?;
+        Self::open_on(Env::system(Arc::new(disk)), options)
     }
 
     /// Opens a store on any disk.

@@ -13,9 +13,9 @@ use crate::{
     error::{Error, ErrorKind, Result},
     options::Background,
     store::{
+        Step,
         core::{Core, lock},
         metrics::{StallReason, add},
-        Step,
     },
 };
 
@@ -91,7 +91,8 @@ impl Core {
                 }
                 Background::Manual => {
                     if self.step()? == Step::Idle {
-                        let message = format!("writes wait for {reason:?}, but nothing is left to do");
+                        let message =
+                            format!("writes wait for {reason:?}, but nothing is left to do");
                         return Err(Error::new(ErrorKind::Unavailable, message));
                     }
                 }

@@ -41,11 +41,7 @@ const PLANS: [Plan; 3] = [
         signal: |core| &core.signal,
         jobs: &[Core::flush_step, Core::reap_step, Core::roll_step],
     },
-    Plan {
-        name: "siltstone-compact",
-        signal: |core| &core.signal,
-        jobs: &[Core::compaction_step],
-    },
+    Plan { name: "siltstone-compact", signal: |core| &core.signal, jobs: &[Core::compaction_step] },
     Plan {
         name: "siltstone-log",
         signal: |core| &core.log_signal,
@@ -62,7 +58,8 @@ impl Threads {
         let mut threads = Self { core: Arc::clone(core), handles: Vec::new() };
         for plan in PLANS {
             let core = Arc::clone(core);
-            let spawned = thread::Builder::new().name(plan.name.into()).spawn(move || work(&core, plan));
+            let spawned =
+                thread::Builder::new().name(plan.name.into()).spawn(move || work(&core, plan));
             let handle = spawned.map_err(|source| {
                 let message = "the system refuses a background thread";
                 Error::new(ErrorKind::Unavailable, message).caused_by(source)

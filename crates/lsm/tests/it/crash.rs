@@ -12,9 +12,11 @@ use siltstone_io::{
     env::{Env, SeededEntropy},
     sim::{Crash, SimDisk},
 };
-use siltstone_lsm::{options::Options, store::Store};
+use siltstone_lsm::store::Store;
 
-use crate::script::{Change, Op, Run, Runner, State, buffered, dump, place, put, small_options, write};
+use crate::script::{
+    Change, Op, Run, Runner, State, buffered, dump, place, put, small_options, write,
+};
 
 /// What one enumeration tried.
 #[derive(Debug, Default)]
@@ -53,12 +55,12 @@ fn least(run: &Run, crash: Crash) -> usize {
 
 /// Opens what is left and holds it against the oracle.
 fn recover(disk: &SimDisk, run: &Run, crash: Crash, context: &str) {
-    let store = open(disk, small_options()).unwrap_or_else(|error| panic!("{context}: {error}"));
+    let store = open(disk, 90).unwrap_or_else(|error| panic!("{context}: {error}"));
     let found = dump(&store).unwrap_or_else(|error| panic!("{context}: {error}"));
     check(&found, run, least(run, crash), context);
     store.verify(&mut |_, _| ()).unwrap_or_else(|error| panic!("{context}: {error}"));
     drop(store);
-    let again = open(disk, small_options()).unwrap_or_else(|error| panic!("{context}: {error}"));
+    let again = open(disk, 91).unwrap_or_else(|error| panic!("{context}: {error}"));
     let found_again = dump(&again).unwrap_or_else(|error| panic!("{context}: {error}"));
     // Reading activates COLD tenants, so only rows are compared here.
     let rows = |state: &State| -> Vec<_> {
@@ -87,25 +89,25 @@ fn check(found: &State, run: &Run, least: usize, context: &str) {
 fn crash_again(disk: &SimDisk, run: &Run, (crash, stop): (Crash, u64), context: &str) {
     let before = disk.operations();
     let probe = disk.fork();
-    drop(open(&probe, small_options()));
+    drop(open(&probe, 91));
     let operations = probe.operations() - before;
     let random = SeededEntropy::new(stop ^ operations);
     let second_stop = random.below(operations + 1);
     disk.stop_after(before + second_stop);
-    drop(open(disk, small_options()));
+    drop(open(disk, 91));
     let policies = Crash::matrix(random.next_u64());
     let second = policies[usize::try_from(random.below(policies.len() as u64)).expect("small")];
     let context = format!("{context}; recovery stopped after {second_stop}, then {second:?}");
     let least = if second == Crash::All { least(run, crash) } else { run.durable };
     let left = disk.crash(second);
-    let store = open(&left, small_options()).unwrap_or_else(|error| panic!("{context}: {error}"));
+    let store = open(&left, 92).unwrap_or_else(|error| panic!("{context}: {error}"));
     let found = dump(&store).unwrap_or_else(|error| panic!("{context}: {error}"));
     check(&found, run, least, &context);
 }
 
-fn open(disk: &SimDisk, options: Options) -> siltstone_lsm::error::Result<Store> {
+fn open(disk: &SimDisk, seed: u64) -> siltstone_lsm::error::Result<Store> {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-    Store::open_on(Env::seeded(disk, 99), options)
+    Store::open_on(Env::seeded(disk, seed), small_options())
 }
 
 fn filler(count: usize, round: usize) -> Vec<Change> {
@@ -131,7 +133,10 @@ fn durable_writes_survive_every_crash() {
 fn buffered_and_synced_writes_leave_a_prefix() {
     let mut script = vec![Op::Create("a"), Op::Create("b")];
     for round in 0..6 {
-        script.push(buffered(&[put("a", &format!("k{round}"), "v"), put("b", "last", &format!("{round}"))]));
+        script.push(buffered(&[
+            put("a", &format!("k{round}"), "v"),
+            put("b", "last", &format!("{round}")),
+        ]));
         script.push(buffered(&[put("b", &format!("k{round}"), &"x".repeat(300))]));
         if round % 3 == 2 {
             script.push(write(&[put("a", "synced", &format!("{round}"))]));

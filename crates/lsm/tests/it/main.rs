@@ -6,5 +6,7 @@ mod crash;
 mod damage;
 mod faults;
 mod model;
+mod order;
 mod script;
+mod threads;
 mod trace;

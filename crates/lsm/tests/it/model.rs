@@ -100,8 +100,10 @@ fn options() -> impl Strategy<Value = Options> {
 /// Runs a history; panics where store and model differ.
 fn run(options: &Options, steps: &[Step], seed: u64) {
     let mut disk = SimDisk::new(seed);
-    let mut runner = runner(&disk, options);
-    for op in [Op::Create("a"), Op::Create("b"), Op::CreateTenant("a", "t1"), Op::CreateTenant("a", "t2")] {
+    let mut runner = runner(&disk, options, 0);
+    for op in
+        [Op::Create("a"), Op::Create("b"), Op::CreateTenant("a", "t1"), Op::CreateTenant("a", "t2")]
+    {
         runner.apply(&op).unwrap();
     }
     for step in steps {
@@ -114,23 +116,28 @@ fn run(options: &Options, steps: &[Step], seed: u64) {
                 };
                 runner.store = None;
                 disk = disk.crash(*crash);
-                let known = runner.run;
-                runner = self::runner(&disk, options);
+                let (known, seed) = (runner.run, runner.seed);
+                runner = self::runner(&disk, options, seed);
                 let found = dump(runner.store.as_ref().expect("it was opened")).unwrap();
                 let allowed = &known.states[least..];
-                assert!(allowed.contains(&found), "{crash:?} left {found:?}, not of {allowed:?}");
+                assert!(
+                    allowed.contains(&found),
+                    "{crash:?} left a state that is none of {}",
+                    allowed.len()
+                );
                 runner.run.states = vec![found];
             }
         }
         let found = dump(runner.store.as_ref().expect("it is open")).unwrap();
-        assert_eq!(found, runner.state(), "after {step:?}");
+        assert!(found == runner.state(), "store and model differ after {step:?}");
     }
     runner.store.expect("it is open").verify(&mut |_, _| ()).unwrap();
 }
 
-fn runner(disk: &SimDisk, options: &Options) -> Runner {
+fn runner(disk: &SimDisk, options: &Options, seed: u64) -> Runner {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     let mut runner = Runner::new(disk, options.clone());
+    runner.seed = seed;
     runner.open().unwrap();
     runner
 }

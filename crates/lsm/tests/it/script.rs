@@ -112,7 +112,8 @@ pub(crate) struct Run {
 /// A store under test and the oracle beside it.
 pub(crate) struct Runner {
     pub(crate) disk: Arc<dyn Disk>,
-    seed: u64,
+    /// Seeds the identifiers of the next session; no two sessions of a store share one.
+    pub(crate) seed: u64,
     pub(crate) options: Options,
     pub(crate) store: Option<Store>,
     pub(crate) run: Run,
@@ -215,7 +216,8 @@ impl Runner {
         let mut next = self.state();
         let mut batch = Batch::new();
         for change in changes {
-            let (Change::Put(at, ..) | Change::Delete(at, _) | Change::DeleteRange(at, ..)) = change;
+            let (Change::Put(at, ..) | Change::Delete(at, _) | Change::DeleteRange(at, ..)) =
+                change;
             let tree = self.tree(at)?;
             let rows = next.get_mut(at).expect("the script writes where it created");
             change_rows(rows, change);
@@ -248,9 +250,7 @@ impl Runner {
             Op::Rename(from, to) => store.rename_collection(from, to),
             Op::CreateTenant(name, tenant) => store.create_tenants(name, &[tenant]).map(drop),
             Op::DropTenant(name, tenant) => store.drop_tenants(name, &[tenant]),
-            Op::Cold(name, tenant) => {
-                store.set_tenant_status(name, &[tenant], TenantStatus::Cold)
-            }
+            Op::Cold(name, tenant) => store.set_tenant_status(name, &[tenant], TenantStatus::Cold),
             Op::Hot(name, tenant) => store.set_tenant_status(name, &[tenant], TenantStatus::Hot),
             other => unreachable!("{other:?} is not an edit"),
         })
@@ -351,7 +351,8 @@ fn rows(store: &Store, name: &str, tenant: Option<&str>) -> Result<Rows> {
 fn restore(store: &Store, prefix: &str) -> Result<()> {
     let cut = store.cut()?;
     let renamed = |name: &str| format!("{prefix}{name}");
-    let names: Vec<String> = cut.catalog.collections.iter().map(|(name, _)| renamed(name)).collect();
+    let names: Vec<String> =
+        cut.catalog.collections.iter().map(|(name, _)| renamed(name)).collect();
     let mut ticket = store.begin_restore(&names)?;
     let (file, mut stream) = ticket.create_file(0)?;
     let mut offset = 0;

@@ -182,7 +182,10 @@ fn limits_are_refused_with_a_reason() {
     }
     assert_eq!(store.create_collection("a").unwrap_err().kind(), ErrorKind::Exists);
     store.drop_collection("a").unwrap();
-    assert_eq!(store.put(tree, b"k", b"v", Durability::Sync).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        store.put(tree, b"k", b"v", Durability::Sync).unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
     assert_eq!(store.get(tree, b"k").unwrap_err().kind(), ErrorKind::NotFound);
     store.close().unwrap();
     assert_eq!(store.create_collection("b").unwrap_err().kind(), ErrorKind::Unavailable);

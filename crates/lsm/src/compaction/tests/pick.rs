@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use crate::{
     compaction::{Job, pick::pick},
     options::Options,
+    output::rewrite::Tombstones,
     types::{Counts, FileId, Hash, SegmentMeta, TreeId, Uid},
     version::{Version, edit::VersionEdit},
 };
@@ -38,7 +39,8 @@ impl State {
             "options" => {
                 let words = Words::of(rest);
                 let options = &mut self.options;
-                options.level0_segments_compact = words.number("level0").expect("level0") as usize;
+                options.level0_segments_compact =
+                    usize::try_from(words.number("level0").expect("level0")).unwrap();
                 options.level1_bytes = words.number("level1").expect("level1");
                 options.level_ratio = words.number("ratio").unwrap_or(10);
                 options.segment_bytes_max = words.number("segment").expect("segment");
@@ -100,7 +102,8 @@ fn render(job: Option<&Job>) -> String {
     let mut text = String::new();
     for tree in &job.trees {
         write!(text, "{} -> level {}", tree.tree, tree.to_level).unwrap();
-        let flags = [(tree.bottom, ", bottom"), (tree.trivial_move, ", move")];
+        let flags =
+            [(tree.tombstones == Tombstones::Drop, ", bottom"), (tree.trivial_move, ", move")];
         flags.into_iter().filter(|(on, _)| *on).for_each(|(_, flag)| text.push_str(flag));
         text.push(':');
         for input in &tree.inputs {

@@ -1,5 +1,7 @@
 //! What a compaction and a flush write.
 
+use std::{ops::RangeInclusive, sync::Arc};
+
 use siltstone_io::{disk::Disk, sim::SimDisk};
 
 use super::world::World;
@@ -7,18 +9,18 @@ use crate::{
     compaction::{Job, TreeJob, pick::pick},
     error::ErrorKind,
     options::Options,
-    output::ALIGNED_BYTES_MIN,
+    output::{ALIGNED_BYTES_MIN, rewrite::Tombstones},
     types::TreeId,
 };
 
 const TREE: TreeId = TreeId(1);
 
 /// Merges all of some levels of the tree into the next.
-fn push_all(world: &mut World, levels: std::ops::RangeInclusive<usize>, bottom: bool) {
+fn push_all(world: &mut World, levels: RangeInclusive<usize>, tombstones: Tombstones) {
     let tree = world.version.tree(TREE).expect("it has segments");
     let inputs: Vec<_> = levels.clone().flat_map(|level| tree.level(level).to_vec()).collect();
     let to_level = u8::try_from(*levels.end()).unwrap().max(1);
-    let job = TreeJob { tree: TREE, inputs, to_level, bottom, trivial_move: false };
+    let job = TreeJob { tree: TREE, inputs, to_level, tombstones, trivial_move: false };
     world.run(&Job { trees: vec![job] });
 }
 
@@ -62,21 +64,21 @@ fn a_tombstone_survives_until_the_last_level() {
     world.put(TREE, b"a", b"old");
     world.put(TREE, b"b", b"old");
     world.flush();
-    push_all(&mut world, 0..=1, true);
-    push_all(&mut world, 1..=2, true);
-    push_all(&mut world, 2..=3, true);
+    push_all(&mut world, 0..=1, Tombstones::Drop);
+    push_all(&mut world, 1..=2, Tombstones::Drop);
+    push_all(&mut world, 2..=3, Tombstones::Drop);
     assert_eq!(world.counts(TREE), (2, 0, 0));
 
     world.delete(TREE, b"a");
     world.delete_range(TREE, b"b", Some(b"c"));
     world.flush();
     assert_eq!(world.counts(TREE), (2, 1, 1));
-    push_all(&mut world, 0..=1, false);
+    push_all(&mut world, 0..=1, Tombstones::Keep);
     assert_eq!(world.counts(TREE), (2, 1, 1));
-    push_all(&mut world, 1..=2, false);
+    push_all(&mut world, 1..=2, Tombstones::Keep);
     assert_eq!(world.counts(TREE), (2, 1, 1));
     world.reader().check(&world.opener, TREE, &[b"a".to_vec(), b"b".to_vec()]);
-    push_all(&mut world, 2..=3, true);
+    push_all(&mut world, 2..=3, Tombstones::Drop);
     assert_eq!(world.version.segment_count(), 0, "nothing is left of the tree");
     assert_eq!(world.version.file_count(), 0);
 }
@@ -141,7 +143,7 @@ fn a_clear_deletes_segments_without_reading_them() {
     world.delete_range(TREE, b"", None);
     world.flush();
     // Damage every block of the old segments: who reads one fails.
-    let old = world.version.tree(TREE).unwrap().level(0).last().unwrap().clone();
+    let old = Arc::clone(world.version.tree(TREE).unwrap().level(0).last().unwrap());
     let path = format!("files/{:016x}.seg", old.file.id.0);
     for offset in (0..old.file.length - 400).step_by(50) {
         world.disk.flip(&path, offset, 3).unwrap();
@@ -156,14 +158,14 @@ fn range_tombstones_are_cut_where_outputs_are_cut() {
     world.put(TREE, b"k0500", b"old and deeper");
     world.put(TREE, b"z", b"old and deeper");
     world.flush();
-    push_all(&mut world, 0..=1, true);
-    push_all(&mut world, 1..=2, true);
+    push_all(&mut world, 0..=1, Tombstones::Drop);
+    push_all(&mut world, 1..=2, Tombstones::Drop);
     world.delete_range(TREE, b"k", Some(b"l"));
     for row in 0..1000_u32 {
-        world.put(TREE, format!("k{:04}x", row).as_bytes(), &[1; 20]);
+        world.put(TREE, format!("k{row:04}x").as_bytes(), &[1; 20]);
     }
     world.flush();
-    push_all(&mut world, 0..=1, false);
+    push_all(&mut world, 0..=1, Tombstones::Keep);
     let tree = world.version.tree(TREE).unwrap();
     assert!(tree.level(1).len() > 5, "many outputs");
     for pair in tree.level(1).windows(2) {

@@ -13,7 +13,6 @@ use crate::{
     cache::BlockCache,
     catalog::Catalog,
     compaction::{Context, Job, pick::pick, run::run},
-    cursor::Cursor,
     flush,
     format::{names, primitives::entry_sum},
     manifest::{Edit, Record},
