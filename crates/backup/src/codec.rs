@@ -191,6 +191,12 @@ fn inflate(body: &[u8], out: &mut [u8]) -> Result<(), Reason> {
     }
 }
 
+/// All members of a chunk as one stream of plain bytes, as any gunzip reads them.
+#[cfg(test)]
+pub(crate) fn read_members(object: &[u8]) -> impl std::io::Read {
+    flate2::read::MultiGzDecoder::new(object)
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Read;

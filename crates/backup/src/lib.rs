@@ -26,3 +26,5 @@ pub mod progress;
 mod repository;
 pub mod restore;
 pub mod state;
+#[cfg(test)]
+mod testing;

@@ -146,12 +146,7 @@ impl Pipeline<'_> {
         drop(events);
         let read = join(reading);
         let settled = join(settling);
-        for halted in [read, stored] {
-            if let Err(Halt::Failed(error)) = halted {
-                return Err(error);
-            }
-        }
-        settled
+        conclude(read, stored, settled)
     }
 
     fn spawn_reader<'scope, 'env>(
@@ -183,6 +178,20 @@ impl Pipeline<'_> {
             let out = read::read_all(disk, cancel, sources, framer)?;
             Ok(out.events.send(Event::Done)?)
         })
+    }
+}
+
+/// The first failure, or the result if every stage saw the end of the one before it.
+fn conclude(
+    read: std::result::Result<(), Halt>,
+    stored: std::result::Result<(), Halt>,
+    settled: Result<Uploaded>,
+) -> Result<Uploaded> {
+    match (read, stored, settled) {
+        (Err(Halt::Failed(error)), ..) | (_, Err(Halt::Failed(error)), _) => Err(error),
+        (Ok(()), Ok(()), settled) => settled,
+        (.., Err(error)) => Err(error),
+        (.., Ok(_)) => Err(Error::new(ErrorKind::Io, "a stage of the backup stopped by itself")),
     }
 }
 

@@ -104,7 +104,7 @@ impl<'a> Storer<'a> {
                     let packed = packed.recv()?;
                     self.add_packed(place, frame, &packed)?;
                     drop(packed);
-                    self.tokens.send(())?;
+                    self.tokens.send(()).unwrap_or_default(); // a reader that is done takes none
                 }
                 Event::Done => return self.end_chunk(),
             }
