@@ -206,7 +206,7 @@ remove files/1
             let disk = TraceDisk::new(Arc::new(SimDisk::with_options(options)));
             let log = disk.create_log(&path("log")).unwrap();
             for step in 0..50 {
-                write_all_at(&*log, step * 100, &[&[1; 100]]).unwrap();
+                write_all_at(&*log, step * 4096, &[&[1; 4096]]).unwrap();
             }
             for entry in disk.list(&RelPath::root()).unwrap() {
                 disk.remove(&path(&entry.name)).unwrap();
