@@ -98,7 +98,7 @@ impl Position {
         let Some(data) = &mut self.data else {
             return Ok(());
         };
-        reader.blocks.located(data.offset, data.cursor.next())?;
+        reader.blocks.located(data.offset, data.cursor.advance())?;
         if self.entry().is_none() { self.next_block(reader) } else { Ok(()) }
     }
 
@@ -106,7 +106,7 @@ impl Position {
         let Some(data) = &mut self.data else {
             return Ok(());
         };
-        reader.blocks.located(data.offset, data.cursor.prev())?;
+        reader.blocks.located(data.offset, data.cursor.retreat())?;
         if self.entry().is_none() { self.prev_block(reader) } else { Ok(()) }
     }
 
