@@ -130,9 +130,9 @@ impl Position {
         self.data.as_ref().map(|data| (data.offset, data.cursor.block()))
     }
 
-    /// The separator that leads to the current data block.
-    pub(super) fn separator(&self) -> Option<(&[u8], Sequence)> {
-        self.index.as_ref()?.separator()
+    /// The index, on the entry of the current data block.
+    pub(super) fn index_cursor(&self) -> Option<&IndexCursor> {
+        self.index.as_ref()
     }
 
     fn index(&mut self, reader: &SegmentReader) -> Result<&mut IndexCursor> {

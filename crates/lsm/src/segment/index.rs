@@ -162,6 +162,11 @@ impl IndexCursor {
         self.advance(reader, BlockCursor::retreat, BlockCursor::seek_last)
     }
 
+    /// The root, and the leaf under its entry if there are leaves.
+    pub(super) fn levels(&self) -> (Option<&Placed>, Option<&Placed>) {
+        (self.root.as_ref(), self.leaf.as_ref())
+    }
+
     /// The separator of the current data block.
     pub(super) fn separator(&self) -> Option<(&[u8], Sequence)> {
         self.lowest()?.cursor.entry().map(|entry| (entry.key, entry.sequence))

@@ -337,6 +337,30 @@ impl BlockCursor {
         if self.current.is_some() { self.advance() } else { self.seek_first() }
     }
 
+    /// Walks the whole block and checks that its restarts are where a builder puts them, so that a
+    /// search finds whatever a walk does. On no entry afterwards.
+    ///
+    /// # Errors
+    /// When they are not, or the bytes are no block.
+    pub fn check_restarts(&mut self) -> Result<(), Reason> {
+        let mut entries = 0_usize;
+        self.seek_first()?;
+        while let Some(current) = &self.current {
+            if entries.is_multiple_of(RESTART_INTERVAL) {
+                let restart = self.read_restart(entries.div_euclid(RESTART_INTERVAL))?;
+                if restart.at != current.at {
+                    return Err("a restart is not at its entry");
+                }
+            }
+            entries = entries.saturating_add(1);
+            self.advance()?;
+        }
+        if entries.div_ceil(RESTART_INTERVAL) == self.restarts {
+            return Ok(());
+        }
+        Err("a block has more restarts than its entries need")
+    }
+
     /// Moves on by one, to no entry after the last.
     ///
     /// # Errors
