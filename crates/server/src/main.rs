@@ -1,1 +1,45 @@
-fn main(){}
+//! The `siltstone` command.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod commands;
+mod demo;
+mod ledger;
+mod outcome;
+mod progress;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{
+    cli::{BackupCommand, Cli, Command},
+    outcome::Output,
+};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output { json: cli.json };
+    match run(cli.command, output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => outcome::fail(&error, output),
+    }
+}
+
+fn run(command: Command, output: Output) -> anyhow::Result<()> {
+    match command {
+        Command::Demo(args) => demo::run(&args, output),
+        Command::DemoRows(args) => demo::print_rows(&args),
+        Command::Import(args) => commands::import::run(&args, output),
+        Command::Get(args) => commands::read::get(&args, output),
+        Command::Scan(args) => commands::read::scan(&args, output),
+        Command::Check(args) => commands::check::run(&args, output),
+        Command::Backup(BackupCommand::Create(args)) => commands::backup::create(&args, output),
+        Command::Backup(BackupCommand::Status(args)) => commands::backup::status(&args, output),
+        Command::Backup(BackupCommand::Cancel(args)) => commands::backup::cancel(&args, output),
+        Command::Backup(BackupCommand::List(args)) => commands::backup::list(&args, output),
+        Command::Restore(args) => commands::restore::run(&args, output),
+    }
+}

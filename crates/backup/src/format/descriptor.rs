@@ -27,8 +27,6 @@ pub use self::{
 };
 
 mod reader;
-#[cfg(test)]
-mod tests;
 mod writer;
 
 /// Largest part of a descriptor, in bytes (16 MiB).

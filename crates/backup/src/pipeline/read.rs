@@ -128,8 +128,7 @@ struct Stream {
     piece: Bytes,
     /// Whether `piece` may be passed on as it is.
     dense: bool,
-    /// Pieces of this length are used nearly whole.
-    dense_from: usize,
+    gapless: bool,
 }
 
 impl Stream {
@@ -139,10 +138,9 @@ impl Stream {
         let range = first.offset..last.range().end;
         let payload: u64 = run.iter().map(|source| source.length).sum();
         let gapless = payload == range.end - range.start;
-        let dense_from = if gapless { PIECE_BYTES_MIN } else { usize::MAX };
         let at = range.start;
         let reader = disk.open_stream(&names::file(first.file), range)?;
-        Ok(Self { reader, at, piece: Bytes::new(), dense: false, dense_from })
+        Ok(Self { reader, at, piece: Bytes::new(), dense: false, gapless })
     }
 
     /// The next bytes, 1..=`bytes_max` of them. Pieces are passed on uncopied where they are used
@@ -169,7 +167,7 @@ impl Stream {
         if self.piece.is_empty() {
             let piece = self.reader.next_piece()?;
             let piece = piece.expect("a stream gives all bytes of its range");
-            self.dense = piece.len() >= self.dense_from;
+            self.dense = self.gapless && piece.len() >= PIECE_BYTES_MIN;
             self.piece = Bytes::from_owner(piece);
         }
         Ok(())

@@ -1,0 +1,302 @@
+//! The command line: what can be asked, and the help that explains it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A storage engine whose live backups never pause a writer.
+#[derive(Debug, Parser)]
+#[command(name = "siltstone", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Results go to standard output, progress and messages to standard error.\n\
+    Exit codes: 0 ok, 1 failed, 2 usage, 3 verification found damage, 4 not found, 5 conflict or \
+    locked,\n6 store unreachable or denied, 7 corrupt data, 130 interrupted. See docs/operations.md.")]
+pub(crate) struct Cli {
+    /// Print results as JSON, one object a line.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Load real files, back them up live, restore them elsewhere, and prove both are equal.
+    Demo(DemoArgs),
+    /// Put the lines of a JSON Lines file into a collection or tenant.
+    Import(ImportArgs),
+    /// Print the value of one key.
+    Get(GetArgs),
+    /// Print the rows of a collection or tenant in key order.
+    Scan(ScanArgs),
+    /// Read and verify everything in a store.
+    Check(CheckArgs),
+    /// Create, follow, cancel and list backups.
+    #[command(subcommand)]
+    Backup(BackupCommand),
+    /// Restore a backup into a store.
+    Restore(RestoreArgs),
+    /// The half of `demo` that runs in a process of its own.
+    #[command(hide = true)]
+    DemoRows(StoreArgs),
+}
+
+/// Where the store is.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct StoreArgs {
+    /// Folder of the store.
+    #[arg(long, value_name = "DIR", env = "SILTSTONE_DATA")]
+    pub(crate) data: PathBuf,
+}
+
+/// Options of `demo`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Folder whose files are loaded (those over 8 MiB are skipped).
+    #[arg(long, value_name = "DIR", default_value = "/usr/share")]
+    pub(crate) from: PathBuf,
+
+    /// How much to load, such as 64MiB or 2GiB; files are repeated under numbered prefixes to get
+    /// there [default: what there is, at most 256MiB].
+    #[arg(long, value_name = "BYTES", value_parser = crate::units::parse_bytes)]
+    pub(crate) size: Option<u64>,
+
+    /// Folder for the stores, the backups and acks.log [default: a temporary folder, removed].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// Options of `import`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// Collection, or COLLECTION/TENANT; created if absent.
+    #[arg(value_name = "COLLECTION[/TENANT]")]
+    pub(crate) target: Target,
+
+    /// File with one JSON object a line; `-` reads standard input.
+    #[arg(value_name = "FILE.jsonl")]
+    pub(crate) file: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+
+    /// Field that becomes the key; the whole line becomes the value. Of duplicate keys the last
+    /// wins.
+    #[arg(long, value_name = "FIELD", default_value = "id")]
+    pub(crate) key: String,
+}
+
+/// Options of `get`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct GetArgs {
+    /// Collection, or COLLECTION/TENANT.
+    #[arg(value_name = "COLLECTION[/TENANT]")]
+    pub(crate) target: Target,
+
+    /// The key.
+    pub(crate) key: String,
+
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+/// Options of `scan`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ScanArgs {
+    /// Collection, or COLLECTION/TENANT.
+    #[arg(value_name = "COLLECTION[/TENANT]")]
+    pub(crate) target: Target,
+
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+
+    /// Only keys that start with this.
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["start", "end"])]
+    pub(crate) prefix: Option<String>,
+
+    /// First key.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) start: Option<String>,
+
+    /// First key that is left out.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) end: Option<String>,
+
+    /// From the last key to the first.
+    #[arg(long)]
+    pub(crate) reverse: bool,
+
+    /// At most this many rows.
+    #[arg(long, value_name = "ROWS")]
+    pub(crate) limit: Option<u64>,
+
+    /// Print keys without values.
+    #[arg(long)]
+    pub(crate) keys_only: bool,
+}
+
+/// Options of `check`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+
+    /// An acks.log of `demo`: every commit in it, or a later one of the same writer, must be there.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) acks: Option<PathBuf>,
+}
+
+/// What to do with backups.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BackupCommand {
+    /// Back up a store.
+    Create(CreateArgs),
+    /// Print how one backup stands (running, or as the repository has it).
+    Status(BackupIdArgs),
+    /// Ask the process that makes the backup to stop.
+    Cancel(BackupIdArgs),
+    /// List the backups of a repository.
+    List(RepositoryArgs),
+}
+
+/// Where backups are kept.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RepositoryArgs {
+    /// Kind of storage.
+    #[arg(long, value_name = "KIND", default_value = "filesystem", value_parser = ["filesystem"])]
+    pub(crate) backend: String,
+
+    /// Folder of the repository.
+    #[arg(long, value_name = "DIR", env = "BACKUP_FILESYSTEM_PATH")]
+    pub(crate) root: PathBuf,
+}
+
+/// Options of `backup create`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// Name of the backup: lower-case letters, digits, `_` and `-`.
+    pub(crate) id: String,
+
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+
+    #[command(flatten)]
+    pub(crate) repository: RepositoryArgs,
+
+    /// Only these collections.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with = "exclude")]
+    pub(crate) include: Vec<String>,
+
+    /// All but these collections.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) exclude: Vec<String>,
+
+    /// How chunks are compressed.
+    #[arg(long, value_name = "LEVEL", default_value = "DefaultCompression", ignore_case = true,
+          value_parser = ["DefaultCompression", "BestSpeed", "BestCompression", "NoCompression"])]
+    pub(crate) compression: String,
+
+    /// Bound of a stored chunk in MiB, 2 to 512.
+    #[arg(long, value_name = "MB", default_value_t = 128,
+          value_parser = clap::value_parser!(u64).range(2..=512))]
+    pub(crate) chunk_size: u64,
+
+    /// Show a progress bar.
+    #[arg(long)]
+    pub(crate) wait: bool,
+}
+
+/// Options of `backup status` and `backup cancel`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct BackupIdArgs {
+    /// Name of the backup.
+    pub(crate) id: String,
+
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+
+    #[command(flatten)]
+    pub(crate) repository: RepositoryArgs,
+}
+
+/// Options of `restore`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// Name of the backup.
+    pub(crate) id: String,
+
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+
+    #[command(flatten)]
+    pub(crate) repository: RepositoryArgs,
+
+    /// Only these collections of the backup.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with = "exclude")]
+    pub(crate) include: Vec<String>,
+
+    /// All but these collections of the backup.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) exclude: Vec<String>,
+
+    /// Restore collection OLD under the name NEW; may be repeated.
+    #[arg(long, value_name = "OLD=NEW", value_parser = parse_rename)]
+    pub(crate) rename: Vec<(String, String)>,
+
+    /// Show a progress bar.
+    #[arg(long)]
+    pub(crate) wait: bool,
+}
+
+/// A collection, or one tenant of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) collection: String,
+    pub(crate) tenant: Option<String>,
+}
+
+impl std::str::FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (collection, tenant) = match text.split_once('/') {
+            None => (text, None),
+            Some((collection, tenant)) => (collection, Some(tenant.to_owned())),
+        };
+        if collection.is_empty() || tenant.as_deref().is_some_and(str::is_empty) {
+            return Err("expected COLLECTION or COLLECTION/TENANT".to_owned());
+        }
+        Ok(Self { collection: collection.to_owned(), tenant })
+    }
+}
+
+fn parse_rename(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((old, new)) if !old.is_empty() && !new.is_empty() => {
+            Ok((old.to_owned(), new.to_owned()))
+        }
+        _ => Err("expected OLD=NEW".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn targets_name_a_collection_or_a_tenant() {
+        let target: Target = "birds/eu".parse().unwrap();
+        assert_eq!((target.collection.as_str(), target.tenant.as_deref()), ("birds", Some("eu")));
+        assert_eq!("birds".parse::<Target>().unwrap().tenant, None);
+        assert!("/eu".parse::<Target>().is_err());
+        assert!("birds/".parse::<Target>().is_err());
+    }
+}
