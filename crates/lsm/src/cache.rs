@@ -48,16 +48,19 @@ type Blocks = Cache<
 
 impl BlockCache {
     /// A cache that holds at most `bytes_max` bytes of blocks, its own overhead included.
+    ///
+    /// # Panics
+    /// Never: the options below are complete.
     pub fn new(bytes_max: u64) -> Self {
         if bytes_max == 0 {
             return Self { blocks: None };
         }
-        let shards = (bytes_max / SHARD_BYTES).clamp(1, SHARDS_MAX).next_power_of_two() as usize;
-        let items = (bytes_max / (TYPICAL_BYTES + ENTRY_BYTES)).max(1) as usize;
+        let shards = (bytes_max / SHARD_BYTES).clamp(1, SHARDS_MAX).next_power_of_two();
+        let items = (bytes_max / (TYPICAL_BYTES + ENTRY_BYTES)).max(1);
         let options = OptionsBuilder::new()
-            .shards(shards)
-            .estimated_items_capacity(items)
-            .weight_capacity(bytes_max - bytes_max % shards as u64)
+            .shards(usize::try_from(shards).unwrap_or(1))
+            .estimated_items_capacity(usize::try_from(items).unwrap_or(usize::MAX))
+            .weight_capacity(bytes_max - bytes_max % shards)
             .build()
             .expect("both capacities are given");
         let blocks = Cache::with_options(
@@ -154,9 +157,9 @@ mod tests {
     fn budget_is_never_exceeded() {
         for budget in [1 << 16, 1 << 20, 20 << 20] {
             let cache = BlockCache::new(budget);
-            for i in 0..3000_u64 {
+            for i in 0..3000_u32 {
                 let bytes = 1000 + (i as usize * 7919) % 30_000;
-                cache.insert(Uid([(i % 5) as u8; 16]), i * 4096, block(bytes));
+                cache.insert(Uid([i.to_le_bytes()[0]; 16]), u64::from(i) * 4096, block(bytes));
                 assert!(cache.bytes() <= budget, "{} of {budget}", cache.bytes());
             }
             assert!(cache.bytes() >= budget / 2, "{} of {budget} used", cache.bytes());

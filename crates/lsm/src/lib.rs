@@ -12,6 +12,8 @@ pub mod cut;
 pub mod error;
 pub mod flush;
 pub mod format;
+#[cfg(any(test, feature = "internals"))]
+pub mod internals;
 pub mod manifest;
 pub mod memtable;
 pub mod merge;

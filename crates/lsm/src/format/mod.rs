@@ -8,5 +8,5 @@ pub mod layout;
 pub mod manifest;
 pub mod names;
 pub mod primitives;
-pub mod wal;
 pub mod segment;
+pub mod wal;

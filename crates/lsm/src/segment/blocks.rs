@@ -92,14 +92,14 @@ impl Blocks {
         window: &mut Window,
         limit: u64,
     ) -> Result<Arc<[u8]>> {
-        let sequential = std::mem::replace(&mut window.expected, handle.end()) == handle.offset;
+        let expected = std::mem::replace(&mut window.expected, handle.end());
         if window.fill == FillCache::Yes
             && let Some(block) = self.cache.get(self.uid, handle.offset)
         {
             return Ok(block);
         }
         if window.slice(handle).is_none() {
-            let ahead = window.grow(sequential);
+            let ahead = window.grow(expected, handle);
             let left = usize::try_from(limit.saturating_sub(handle.offset)).unwrap_or(usize::MAX);
             if ahead.min(left) <= handle.length {
                 return self.one(handle, window.fill);
@@ -139,11 +139,13 @@ impl Window {
 
     /// How many bytes to read now: whoever bypasses the cache will read on, others must have shown
     /// that they do.
-    fn grow(&mut self, sequential: bool) -> usize {
-        self.ahead = match (self.fill, sequential) {
-            (FillCache::No, _) => WINDOW_BYTES_MAX,
-            (FillCache::Yes, true) => (self.ahead * 2).clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX),
-            (FillCache::Yes, false) => 0,
+    fn grow(&mut self, expected: u64, handle: Handle) -> usize {
+        self.ahead = match self.fill {
+            FillCache::No => WINDOW_BYTES_MAX,
+            FillCache::Yes if handle.offset == expected => {
+                (self.ahead * 2).clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX)
+            }
+            FillCache::Yes => 0,
         };
         self.ahead
     }

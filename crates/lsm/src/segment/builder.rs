@@ -83,14 +83,15 @@ impl Written {
 
 impl SegmentBuilder {
     /// Starts a segment. `uid` must never have named another.
-    pub fn new(uid: Uid, options: BuildOptions) -> Self {
-        let block_bytes = options.block_bytes.min(BLOCK_TARGET_BYTES_MAX);
+    pub fn new(uid: Uid, mut options: BuildOptions) -> Self {
+        options.block_bytes = options.block_bytes.min(BLOCK_TARGET_BYTES_MAX);
+        let index = IndexBuilder::new(options.block_bytes);
         Self {
-            options: BuildOptions { block_bytes, ..options },
+            options,
             written: Written { uid, length: 0, hasher: PieceHasher::default(), cache: None },
             block: BlockBuilder::default(),
             separator: (Vec::new(), SEQUENCE_MAX),
-            index: IndexBuilder::new(block_bytes),
+            index,
             hashes: Vec::new(),
             tombstones: Vec::new(),
             tombstone_bytes: 0,
@@ -202,9 +203,9 @@ impl SegmentBuilder {
         let footer = Footer {
             uid,
             filter: filter as u64,
-            root: root as u32,
-            tombstones: tombstones as u32,
-            properties: section(Some(properties.encode()))? as u32,
+            root: section_bytes(root),
+            tombstones: section_bytes(tombstones),
+            properties: section_bytes(section(Some(properties.encode()))?),
             height: index.height,
             length: written.length + FOOTER_BYTES as u64,
         };
@@ -263,4 +264,8 @@ impl SegmentBuilder {
         }
         (min, Some(max.to_vec()))
     }
+}
+
+fn section_bytes(length: usize) -> u32 {
+    u32::try_from(length).expect("index root, tombstones and properties are under 4 GiB")
 }

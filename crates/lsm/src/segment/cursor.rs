@@ -98,7 +98,7 @@ impl Position {
         let Some(data) = &mut self.data else {
             return Ok(());
         };
-        reader.blocks.located(data.offset, data.cursor.next())?;
+        reader.blocks.located(data.offset, data.cursor.advance())?;
         if self.entry().is_none() { self.next_block(reader) } else { Ok(()) }
     }
 
@@ -106,7 +106,7 @@ impl Position {
         let Some(data) = &mut self.data else {
             return Ok(());
         };
-        reader.blocks.located(data.offset, data.cursor.prev())?;
+        reader.blocks.located(data.offset, data.cursor.retreat())?;
         if self.entry().is_none() { self.prev_block(reader) } else { Ok(()) }
     }
 
@@ -130,9 +130,9 @@ impl Position {
         self.data.as_ref().map(|data| (data.offset, data.cursor.block()))
     }
 
-    /// The separator that leads to the current data block.
-    pub(super) fn separator(&self) -> Option<(&[u8], Sequence)> {
-        self.index.as_ref()?.separator()
+    /// The index, on the entry of the current data block.
+    pub(super) fn index_cursor(&self) -> Option<&IndexCursor> {
+        self.index.as_ref()
     }
 
     fn index(&mut self, reader: &SegmentReader) -> Result<&mut IndexCursor> {

@@ -154,12 +154,17 @@ impl IndexCursor {
 
     /// Goes to the next data block.
     pub(super) fn next(&mut self, reader: &SegmentReader) -> Result<Option<Handle>> {
-        self.advance(reader, BlockCursor::next, BlockCursor::seek_first)
+        self.advance(reader, BlockCursor::advance, BlockCursor::seek_first)
     }
 
     /// Goes to the data block before.
     pub(super) fn prev(&mut self, reader: &SegmentReader) -> Result<Option<Handle>> {
-        self.advance(reader, BlockCursor::prev, BlockCursor::seek_last)
+        self.advance(reader, BlockCursor::retreat, BlockCursor::seek_last)
+    }
+
+    /// The root, and the leaf under its entry if there are leaves.
+    pub(super) fn levels(&self) -> (Option<&Placed>, Option<&Placed>) {
+        (self.root.as_ref(), self.leaf.as_ref())
     }
 
     /// The separator of the current data block.

@@ -238,7 +238,7 @@ impl Tail {
     /// A stored block that is a whole section, checked: from the tail if it is there.
     fn section(&self, blocks: &Blocks, range: &Range<u64>) -> Result<Vec<u8>> {
         let handle = handle_of(range);
-        let from = range.start.checked_sub(self.start).map(|from| from as usize);
+        let from = range.start.checked_sub(self.start).and_then(|from| usize::try_from(from).ok());
         let here = from.and_then(|from| self.bytes.get(from..from + handle.length));
         let bytes = if let Some(here) = here {
             here.to_vec()

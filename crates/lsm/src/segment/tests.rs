@@ -54,7 +54,7 @@ impl BlockSource for Memory {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> IoResult<usize> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         self.read_bytes.fetch_add(buf.len() as u64, Ordering::Relaxed);
-        let rest = self.bytes.get(offset as usize..).unwrap_or_default();
+        let rest = self.bytes.get(index(offset)..).unwrap_or_default();
         let length = rest.len().min(buf.len());
         buf[..length].copy_from_slice(&rest[..length]);
         Ok(length)
@@ -102,7 +102,9 @@ fn file_of(
         let value = value.as_deref().unwrap_or_default();
         builder.add(Entry { key, sequence: sequence.0, kind, value }, &mut sink).unwrap();
     }
-    tombstones.iter().for_each(|tombstone| builder.add_range_tombstone(tombstone.clone()));
+    for tombstone in tombstones {
+        builder.add_range_tombstone(tombstone.clone());
+    }
     let meta = builder.finish(&mut sink).unwrap();
     assert_eq!(meta.length, (sink.0.len() - START) as u64);
     sink.0.extend_from_slice(&[0xbb; 50]);
@@ -122,11 +124,16 @@ fn delete(model: &mut Model, key: &[u8], sequence: Sequence) {
     model.insert((key.to_vec(), std::cmp::Reverse(sequence)), None);
 }
 
+fn index(offset: u64) -> usize {
+    usize::try_from(offset).expect("files in memory")
+}
+
 /// So many keys of a plain kind, one version each.
 fn plain(keys: usize) -> Model {
     let mut model = Model::new();
-    for i in 0..keys {
-        put(&mut model, format!("key{i:06}").as_bytes(), 1000 + i as u64, &[i as u8; 20]);
+    for i in 0..keys as u64 {
+        let value = [i.to_le_bytes()[0]; 20];
+        put(&mut model, format!("key{i:06}").as_bytes(), 1000 + i, &value);
     }
     model
 }

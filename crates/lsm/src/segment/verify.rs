@@ -1,4 +1,5 @@
-//! Reading a whole segment and checking all that it promises.
+//! Reading a whole segment and checking all that it promises: what verification accepts, every read
+//! answers rightly.
 
 use std::sync::Arc;
 
@@ -6,27 +7,34 @@ use crate::{
     error::Result,
     format::{
         primitives::{PieceHasher, entry_sum, key_hash, range_tombstone_sum},
-        segment::{block::internal_order, filter, properties::Properties, seal},
+        segment::{
+            Decoded,
+            block::{BlockCursor, internal_order},
+            filter,
+            properties::Properties,
+            seal,
+        },
     },
     segment::{
         FillCache,
         cursor::Position,
+        index::Placed,
         reader::{SegmentReader, handle_of},
     },
-    types::{Counts, Entry, EntryKind, Sequence},
+    types::{Counts, Entry, EntryKind, SEQUENCE_MAX, Sequence},
 };
 
 /// Bytes read at once behind the data blocks.
-const PIECE_BYTES: u64 = 1 << 20;
+const PIECE_BYTES: usize = 1 << 20;
 
 /// Reads every byte once, in order, past the cache, and compares what it finds with what the
 /// segment and the manifest say.
 pub(super) fn verify(reader: &SegmentReader) -> Result<()> {
-    let mut hasher = PieceHasher::default();
+    let mut walk = Walk { reader, hasher: PieceHasher::default(), end: 0, leaf: None };
     let mut tally = Tally::default();
-    let data_end = check_entries(reader, &mut hasher, &mut tally)?;
-    hash_rest(reader, data_end, &mut hasher)?;
-    if hasher.finish() != reader.expected.hash {
+    walk.entries(&mut tally)?;
+    walk.rest()?;
+    if walk.hasher.finish() != reader.expected.hash {
         return Err(reader
             .blocks
             .corrupt(0, "a segment does not have the hash it was written with"));
@@ -34,67 +42,109 @@ pub(super) fn verify(reader: &SegmentReader) -> Result<()> {
     tally.compare(reader)
 }
 
-/// Walks the data blocks, which must lie one after another from the start; returns their end.
-fn check_entries(
-    reader: &SegmentReader,
-    hasher: &mut PieceHasher,
-    tally: &mut Tally,
-) -> Result<u64> {
-    let filter = load_filter(reader)?;
-    let mut position = Position::new(FillCache::No);
-    let mut end = 0;
-    let mut current = None;
-    position.first(reader)?;
-    while let (Some(entry), Some((offset, block))) = (position.entry(), position.block()) {
-        let corrupt = |what| reader.blocks.corrupt(offset, what);
-        if current != Some(offset) {
-            if offset != end {
-                return Err(corrupt("data blocks do not follow each other"));
-            }
-            let first = (entry.key, entry.sequence);
-            let leads = position.separator().is_some_and(|separator| {
-                internal_order(separator, first).is_le() && tally.is_below(separator)
-            });
-            if !leads {
-                return Err(corrupt("the index does not lead to a data block"));
-            }
-            hasher.update(block);
-            current = Some(offset);
-            end += block.len() as u64;
-        }
-        if !tally.is_below((entry.key, entry.sequence)) {
-            return Err(corrupt("entries are out of order"));
-        }
-        if let Some(filter) = &filter {
-            let answer = filter::may_contain(seal::contents(filter), key_hash(entry.key));
-            if !reader.blocks.located(reader.sections.filter.start, answer)? {
-                return Err(corrupt("the filter denies a key"));
-            }
-        }
-        tally.add(entry);
-        position.next(reader)?;
-    }
-    Ok(end)
+/// How far the segment was read.
+struct Walk<'a> {
+    reader: &'a SegmentReader,
+    hasher: PieceHasher,
+    /// Where the data blocks read so far end.
+    end: u64,
+    /// Where the index block that led to the last of them lies.
+    leaf: Option<u64>,
 }
 
-fn load_filter(reader: &SegmentReader) -> Result<Option<Arc<[u8]>>> {
-    if reader.sections.filter.is_empty() {
-        return Ok(None);
+impl Walk<'_> {
+    /// Walks the data blocks, which must lie one after another from the start.
+    fn entries(&mut self, tally: &mut Tally) -> Result<()> {
+        let reader = self.reader;
+        let filter = match handle_of(&reader.sections.filter) {
+            handle if handle.length > 0 => Some(reader.blocks.one(handle, FillCache::No)?),
+            _ => None,
+        };
+        let mut position = Position::new(FillCache::No);
+        let mut current = None;
+        position.first(reader)?;
+        while let (Some(entry), Some((offset, block))) = (position.entry(), position.block()) {
+            if current != Some(offset) {
+                self.enter_block(&position, tally, offset, block)?;
+                current = Some(offset);
+            }
+            if entry.key.is_empty() || !tally.is_below((entry.key, entry.sequence)) {
+                return Err(reader.blocks.corrupt(offset, "entries are out of order"));
+            }
+            if let Some(filter) = &filter {
+                let answer = filter::may_contain(seal::contents(filter), key_hash(entry.key));
+                if !reader.blocks.located(reader.sections.filter.start, answer)? {
+                    return Err(reader.blocks.corrupt(offset, "the filter denies a key"));
+                }
+            }
+            tally.add(entry);
+            position.next(reader)?;
+        }
+        Ok(())
     }
-    reader.blocks.one(handle_of(&reader.sections.filter), FillCache::No).map(Some)
+
+    /// Checks that a data block follows the one before, and that a search finds it and in it.
+    fn enter_block(
+        &mut self,
+        position: &Position,
+        tally: &Tally,
+        offset: u64,
+        block: &Arc<[u8]>,
+    ) -> Result<()> {
+        let blocks = &self.reader.blocks;
+        if offset != self.end {
+            return Err(blocks.corrupt(offset, "data blocks do not follow each other"));
+        }
+        self.end += block.len() as u64;
+        self.hasher.update(block);
+        blocks.located(offset, check_restarts(block))?;
+
+        let index = position.index_cursor();
+        let (root, leaf) = index.map_or((None, None), |index| index.levels());
+        if let (Some(root), Some(lowest)) = (root, leaf.or(root))
+            && self.leaf.replace(lowest.offset) != Some(lowest.offset)
+        {
+            blocks.located(root.offset, check_restarts(root.cursor.block()))?;
+            blocks.located(lowest.offset, check_restarts(lowest.cursor.block()))?;
+            if place(root) != place(lowest) {
+                return Err(blocks.corrupt(root.offset, "the root does not lead to a leaf"));
+            }
+        }
+        let first = position.entry().map(|entry| (entry.key, entry.sequence));
+        let separator = index.and_then(|index| index.separator());
+        let leads = separator.zip(first).is_some_and(|(separator, first)| {
+            internal_order(separator, first).is_le()
+                && tally.is_below(separator)
+                && (offset > 0 || separator == (&[], SEQUENCE_MAX))
+        });
+        if leads {
+            return Ok(());
+        }
+        Err(blocks.corrupt(offset, "the index does not lead to a data block"))
+    }
+
+    /// Reads what lies behind the data blocks.
+    fn rest(&mut self) -> Result<()> {
+        let blocks = &self.reader.blocks;
+        let mut at = self.end;
+        let mut piece = vec![0; PIECE_BYTES];
+        while at < blocks.length {
+            let left = usize::try_from(blocks.length - at).unwrap_or(usize::MAX);
+            piece.truncate(left);
+            blocks.read(at, &mut piece)?;
+            self.hasher.update(&piece);
+            at += piece.len() as u64;
+        }
+        Ok(())
+    }
 }
 
-fn hash_rest(reader: &SegmentReader, from: u64, hasher: &mut PieceHasher) -> Result<()> {
-    let mut at = from;
-    let mut piece = Vec::new();
-    while at < reader.blocks.length {
-        let length = (reader.blocks.length - at).min(PIECE_BYTES);
-        piece.resize(length as usize, 0);
-        reader.blocks.read(at, &mut piece)?;
-        hasher.update(&piece);
-        at += length;
-    }
-    Ok(())
+fn check_restarts(block: &Arc<[u8]>) -> Decoded<()> {
+    BlockCursor::new(Arc::clone(block), Vec::new())?.check_restarts()
+}
+
+fn place(block: &Placed) -> Option<(&[u8], Sequence)> {
+    block.cursor.entry().map(|entry| (entry.key, entry.sequence))
 }
 
 /// What was found in a segment.
@@ -142,10 +192,8 @@ impl Tally {
             self.sum = self.sum.wrapping_add(sum);
             self.counts.range_deletes += 1;
             self.widen(tombstone.sequence);
-            key_min = Some(key_min.map_or_else(
-                || tombstone.start.clone(),
-                |min: Vec<u8>| min.min(tombstone.start.clone()),
-            ));
+            let start = tombstone.start.clone();
+            key_min = key_min.into_iter().chain([start]).min();
             key_max = key_max.zip(tombstone.end.clone()).map(|(max, end)| max.max(end));
         }
         let (sequence_min, sequence_max) = self.sequences.unwrap_or_default();

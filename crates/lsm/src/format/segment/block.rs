@@ -138,6 +138,7 @@ impl BlockBuilder {
     }
 
     /// Adds the next entry; the caller keeps them in internal order.
+    #[expect(clippy::cast_possible_truncation, reason = "a block is under BLOCK_BYTES_MAX")]
     pub fn add(&mut self, entry: Entry<'_>) {
         if self.is_empty() {
             self.base = entry.sequence;
@@ -165,6 +166,7 @@ impl BlockBuilder {
 
     /// Hands out the contents of the block, to be sealed, and starts over. The last key stays, for
     /// the separator of the next block.
+    #[expect(clippy::cast_possible_truncation, reason = "a block is under BLOCK_BYTES_MAX")]
     pub fn finish(&mut self) -> Vec<u8> {
         let mut contents = std::mem::take(&mut self.contents);
         for offset in &self.restarts {
@@ -332,14 +334,38 @@ impl BlockCursor {
     /// When the bytes are no block.
     pub fn seek(&mut self, key: &[u8], sequence: Sequence) -> Result<(), Reason> {
         self.seek_last_where((key, sequence), Ordering::is_lt)?;
-        if self.current.is_some() { self.next() } else { self.seek_first() }
+        if self.current.is_some() { self.advance() } else { self.seek_first() }
+    }
+
+    /// Walks the whole block and checks that its restarts are where a builder puts them, so that a
+    /// search finds whatever a walk does. On no entry afterwards.
+    ///
+    /// # Errors
+    /// When they are not, or the bytes are no block.
+    pub fn check_restarts(&mut self) -> Result<(), Reason> {
+        let mut entries = 0_usize;
+        self.seek_first()?;
+        while let Some(current) = &self.current {
+            if entries.is_multiple_of(RESTART_INTERVAL) {
+                let restart = self.read_restart(entries.div_euclid(RESTART_INTERVAL))?;
+                if restart.at != current.at {
+                    return Err("a restart is not at its entry");
+                }
+            }
+            entries = entries.saturating_add(1);
+            self.advance()?;
+        }
+        if entries.div_ceil(RESTART_INTERVAL) == self.restarts {
+            return Ok(());
+        }
+        Err("a block has more restarts than its entries need")
     }
 
     /// Moves on by one, to no entry after the last.
     ///
     /// # Errors
     /// When the bytes are no block.
-    pub fn next(&mut self) -> Result<(), Reason> {
+    pub fn advance(&mut self) -> Result<(), Reason> {
         let Some(current) = self.current.take() else {
             return Ok(());
         };
@@ -354,7 +380,7 @@ impl BlockCursor {
     ///
     /// # Errors
     /// When the bytes are no block.
-    pub fn prev(&mut self) -> Result<(), Reason> {
+    pub fn retreat(&mut self) -> Result<(), Reason> {
         let Some(current) = self.current.take() else {
             return Ok(());
         };
@@ -379,7 +405,7 @@ impl BlockCursor {
             if parts.end() > current.at {
                 break;
             }
-            self.next()?;
+            self.advance()?;
         }
         self.current = None;
         Err("a restart does not lead to the entry after it")

@@ -80,6 +80,7 @@ fn line_of(hash: u64, lines: usize) -> usize {
 }
 
 /// The bits of a key in its line: the top nine bits of the lower half, multiplied anew each time.
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is what is wanted")]
 fn bits_of(hash: u64, probes: u8) -> impl Iterator<Item = usize> {
     const ODD: u32 = 0x9e37_79b1;
     let mut mixed = hash as u32;

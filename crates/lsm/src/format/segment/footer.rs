@@ -77,6 +77,7 @@ pub struct Sections {
 
 /// Why a footer was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Refused {
     /// The bytes are not what was written.
     Damaged(Reason),

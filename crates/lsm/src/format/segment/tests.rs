@@ -44,7 +44,7 @@ fn read_forward(block: Arc<[u8]>) -> Result<Vec<Owned>, &'static str> {
     let mut found = Vec::new();
     while let Some(entry) = cursor.entry() {
         found.push((entry.key.to_vec(), entry.sequence, entry.kind, entry.value.to_vec()));
-        cursor.next()?;
+        cursor.advance()?;
     }
     Ok(found)
 }
@@ -80,16 +80,16 @@ fn exercise(contents: Vec<u8>, target: (&[u8], Sequence)) {
         }
     };
     if cursor.seek_first().is_ok() {
-        walk(&mut cursor, BlockCursor::next);
+        walk(&mut cursor, BlockCursor::advance);
     }
     if cursor.seek_last().is_ok() {
-        walk(&mut cursor, BlockCursor::prev);
+        walk(&mut cursor, BlockCursor::retreat);
     }
     if cursor.seek(target.0, target.1).is_ok() {
-        walk(&mut cursor, BlockCursor::prev);
+        walk(&mut cursor, BlockCursor::retreat);
     }
     if cursor.seek_last_where(target, Ordering::is_le).is_ok() {
-        walk(&mut cursor, BlockCursor::next);
+        walk(&mut cursor, BlockCursor::advance);
     }
 }
 
@@ -103,7 +103,7 @@ proptest! {
         for (key, sequence, ..) in entries.iter().rev() {
             let entry = cursor.entry().unwrap();
             prop_assert_eq!((entry.key, entry.sequence), (key.as_slice(), *sequence));
-            cursor.prev().unwrap();
+            cursor.retreat().unwrap();
         }
         prop_assert!(cursor.entry().is_none());
 

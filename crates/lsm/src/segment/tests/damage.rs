@@ -26,7 +26,7 @@ fn read_all(reader: &Arc<SegmentReader>, model: &Model) -> crate::error::Result<
     }
     let mut cursor = reader.cursor(FillCache::Yes);
     cursor.seek_first()?;
-    for ((key, sequence), _) in model {
+    for (key, sequence) in model.keys() {
         let entry = cursor.entry().expect("as many entries as were written");
         assert_eq!((entry.key, entry.sequence), (key.as_slice(), sequence.0));
         cursor.next()?;
@@ -37,7 +37,7 @@ fn read_all(reader: &Arc<SegmentReader>, model: &Model) -> crate::error::Result<
 #[test]
 fn every_single_bit_flip_is_detected_and_never_read() {
     let (model, file, meta) = full();
-    let end = START + meta.length as usize;
+    let end = START + index(meta.length);
     read_all(&open(file.clone(), &meta).unwrap(), &model).unwrap();
     for bit in START * 8..end * 8 {
         let mut damaged = file.clone();
@@ -57,7 +57,7 @@ fn every_single_bit_flip_is_detected_and_never_read() {
 #[test]
 fn every_truncation_is_detected_at_open() {
     let (_, file, meta) = full();
-    for length in 0..START + meta.length as usize {
+    for length in 0..START + index(meta.length) {
         let error = open(file[..length].to_vec(), &meta).expect_err("a short file");
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
     }
@@ -74,7 +74,7 @@ fn blocks_in_each_others_place_are_detected() {
     assert!(open(file, &meta).unwrap().verify().is_err());
     let mut sink = Sink::default();
     let mut builder = SegmentBuilder::new(Uid([3; 16]), options(100));
-    for ((key, sequence), _) in &model {
+    for (key, sequence) in model.keys() {
         let entry = Entry { key, sequence: sequence.0, kind: EntryKind::Delete, value: b"" };
         builder.add(entry, &mut sink).unwrap();
     }
@@ -131,8 +131,8 @@ proptest! {
     ) {
         let (model, mut file, meta) = full();
         let original = file.clone();
-        for (index, byte) in changes {
-            file[START + index.index(meta.length as usize)] = byte;
+        for (place, byte) in changes {
+            file[START + place.index(index(meta.length))] = byte;
         }
         prop_assume!(file != original);
         if let Ok(reader) = open(file, &meta) {

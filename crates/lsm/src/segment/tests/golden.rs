@@ -12,7 +12,7 @@ fn golden() -> (Vec<u8>, SegmentMeta) {
     let tombstone =
         RangeTombstone { start: b"ba".to_vec(), end: Some(b"bc".to_vec()), sequence: 7 };
     let (file, meta) = file_of(&model, &[tombstone], options(64));
-    (file[START..START + meta.length as usize].to_vec(), meta)
+    (file[START..START + index(meta.length)].to_vec(), meta)
 }
 
 const GOLDEN: &str = "

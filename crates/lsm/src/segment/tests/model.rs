@@ -6,6 +6,8 @@ use proptest::{collection::vec, prelude::*};
 
 use super::*;
 
+type Place = (Vec<u8>, Reverse<Sequence>);
+
 fn keys() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         8 => vec(prop_oneof![Just(b'a'), Just(b'b'), Just(0), Just(0xff)], 1..6),
@@ -31,12 +33,12 @@ fn models() -> impl Strategy<Value = Model> {
     vec(entry, 1..400).prop_map(|entries| entries.into_iter().collect())
 }
 
-fn target_place(target: &(Vec<u8>, Sequence)) -> (Vec<u8>, Reverse<Sequence>) {
+fn target_place(target: &(Vec<u8>, Sequence)) -> Place {
     (target.0.clone(), Reverse(target.1))
 }
 
 fn expected(
-    found: Option<(&(Vec<u8>, Reverse<Sequence>), &Option<Vec<u8>>)>,
+    found: Option<(&Place, &Option<Vec<u8>>)>,
 ) -> Option<(Vec<u8>, Sequence, EntryKind, Vec<u8>)> {
     found.map(|((key, sequence), value)| {
         let kind = if value.is_some() { EntryKind::Put } else { EntryKind::Delete };
