@@ -161,8 +161,8 @@ impl Backups {
         Ok(handle)
     }
 
-    /// Ends interrupted operations whose outcome this repository knows, and removes what failed
-    /// ones left in it.
+    /// Ends interrupted operations whose outcome this repository knows, and removes what ended ones
+    /// left in it.
     fn settle(&self, repository: &Repository) -> Result<()> {
         let place = repository.backend().describe();
         for entry in self.journals.entries()? {
@@ -173,10 +173,15 @@ impl Backups {
             if entry.is_interrupted() {
                 let committed = entry.committing.is_some() && is_own(repository, &entry)?;
                 self.end(&entry, if committed { State::Success } else { State::Failed })?;
-            } else if entry.committing.is_none() && !entry.cleaned && entry.state != State::Success
-            {
-                // An attempt that was committing keeps its chunks: its put may still be on the way.
-                create::remove_all(repository, &self.intent_head(begin), &entry.objects)?;
+            } else if !entry.cleaned {
+                match (entry.state, &entry.committing) {
+                    (State::Success, _) => repository.remove_intent(&begin.id, begin.attempt)?,
+                    (_, None) => {
+                        create::remove_all(repository, &self.intent_head(begin), &entry.objects)?;
+                    }
+                    // Its put may still be on the way: the objects are left to a later prune.
+                    (_, Some(_)) => {}
+                }
                 self.journals.adopt(&entry)?.record(&Event::Cleaned)?;
             }
         }

@@ -106,8 +106,11 @@ pub(crate) fn run(operation: &Operation, mut job: CreateJob) -> End {
     };
     match commit(&job.repository, &config) {
         CommitOutcome::Committed => {
-            // The descriptor protects the chunks now; an intent left behind ages and is ignored.
-            drop(job.repository.remove_intent(&config.id, config.attempt));
+            // The descriptor protects the chunks now: an intent that stays goes with the next
+            // operation, and is ignored once it is old.
+            if job.repository.remove_intent(&config.id, config.attempt).is_ok() {
+                drop(operation.record(&Event::Cleaned));
+            }
             End::Success(Summary {
                 id: config.id,
                 attempt: config.attempt,
@@ -118,7 +121,7 @@ pub(crate) fn run(operation: &Operation, mut job: CreateJob) -> End {
                 elapsed: operation.age(),
             })
         }
-        CommitOutcome::Refused(error) => making.give_up(error),
+        CommitOutcome::Refused(error) => making.refused(error),
         CommitOutcome::Unknown(error) => End::Unknown(error),
     }
 }
@@ -296,15 +299,23 @@ impl Making<'_> {
         Ok(())
     }
 
+    /// Ends an operation whose commit did not happen.
+    fn refused(&self, error: Error) -> End {
+        // Without conditions a commit that seems lost may yet appear: its chunks must stay.
+        match self.job.repository.backend().conditions() {
+            Ok(Conditions::Enforced) if self.operation.record(&Event::Refused).is_ok() => {
+                self.give_up(error)
+            }
+            _ => End::Failure(self.operation.fail(error)),
+        }
+    }
+
     /// Ends the operation, then removes what it stored. What cannot be removed now stays listed in
-    /// the journal.
+    /// the journal, for the next operation.
     fn give_up(&self, error: Error) -> End {
         let error = self.operation.fail(error);
         let objects = mem::take(&mut *self.objects.lock().unwrap_or_else(PoisonError::into_inner));
-        let head = &self.job.head;
-        // Without conditions a commit that seems lost may yet appear: its chunks must stay.
-        let safe = matches!(self.job.repository.backend().conditions(), Ok(Conditions::Enforced));
-        if safe && remove_all(&self.job.repository, head, &objects).is_ok() {
+        if remove_all(&self.job.repository, &self.job.head, &objects).is_ok() {
             // Without the record the next operation removes them again, which does no harm.
             drop(self.operation.record(&Event::Cleaned));
         }

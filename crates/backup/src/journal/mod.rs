@@ -352,6 +352,7 @@ impl Entry {
                 }
                 Event::Object { name } => entry.objects.push(name),
                 Event::Committing { names } => entry.committing = Some(names),
+                Event::Refused => entry.committing = None,
                 Event::Cleaned => entry.cleaned = true,
                 Event::Begin(_) | Event::Unknown => {}
             }

@@ -87,6 +87,8 @@ pub(crate) enum Event {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         names: Vec<String>,
     },
+    /// The commit surely did not happen, and will not.
+    Refused,
     /// Nothing of a failed attempt is left in the repository.
     Cleaned,
     /// Of a newer program.

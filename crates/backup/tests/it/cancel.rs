@@ -1,1 +1,113 @@
+use std::{sync::Arc, time::Duration};
 
+use siltstone_backup::{
+    api::{self, Backups},
+    backend::Depth,
+    error::ErrorKind,
+    options::RestoreOptions,
+    state::State,
+};
+
+use crate::{
+    slow::Slow,
+    support::{assert_same, content, create, fill, memory, quick, restore, sim_store},
+};
+
+#[test]
+fn a_canceled_backup_leaves_nothing_and_its_id_is_free() {
+    let (_disk, store) = sim_store(20);
+    fill(&store, 3000);
+    let memory = memory();
+    let slow = Slow::over(&memory, Duration::from_millis(20));
+    let backups = Backups::new(store.clone()).unwrap();
+    let handle = backups.create(&slow, "nightly", quick()).unwrap();
+    while handle.status().state != State::Transferring {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    handle.cancel();
+    assert_eq!(handle.wait().expect_err("canceled").kind(), ErrorKind::Canceled);
+    assert_eq!(handle.status().state, State::Canceled);
+    let left: Vec<String> =
+        memory.list("", Depth::All).unwrap().into_iter().map(|entry| entry.name).collect();
+    assert_eq!(left, ["repository.json"]);
+    create(&store, &memory, "nightly");
+}
+
+#[test]
+fn another_process_cancels_through_the_journal() {
+    let (_disk, store) = sim_store(21);
+    fill(&store, 2000);
+    let slow = Slow::over(&memory(), Duration::from_millis(50));
+    let backups = Backups::new(store.clone()).unwrap();
+    let handle = backups.create(&slow, "nightly", quick()).unwrap();
+    let status = api::request_cancel(store.env(), "nightly").unwrap();
+    assert_eq!(status.attempt, handle.attempt());
+    assert_eq!(handle.wait().expect_err("canceled").kind(), ErrorKind::Canceled);
+    let statuses = api::statuses(store.env(), None).unwrap();
+    assert_eq!(statuses[0].state, State::Canceled);
+}
+
+#[test]
+fn a_canceled_restore_leaves_the_store_as_it_was() {
+    let (_disk, store) = sim_store(22);
+    fill(&store, 2000);
+    let memory = memory();
+    create(&store, &memory, "nightly");
+    let (disk, other) = sim_store(23);
+    other.flush().unwrap();
+    let files = |disk: &siltstone_io::sim::SimDisk| -> Vec<String> {
+        disk.paths().into_iter().filter(|path| path.ends_with(".seg")).collect()
+    };
+    let before = files(&disk);
+    let slow = Slow::over(&memory, Duration::from_millis(50));
+    let backups = Backups::new(other.clone()).unwrap();
+    let handle = backups.restore(&slow, "nightly", RestoreOptions::default()).unwrap();
+    handle.cancel();
+    assert_eq!(handle.wait().expect_err("canceled").kind(), ErrorKind::Canceled);
+    assert_eq!(files(&disk), before);
+    assert!(other.catalog().collections.is_empty());
+    restore(&other, &memory, "nightly");
+    assert_same(&content(&other), &content(&store));
+}
+
+#[test]
+fn one_operation_runs_at_a_time_and_the_second_is_told() {
+    let (_disk, store) = sim_store(24);
+    fill(&store, 1000);
+    let memory = memory();
+    let slow = Slow::over(&memory, Duration::from_millis(50));
+    let backups = Backups::new(store.clone()).unwrap();
+    let handle = backups.create(&slow, "first", quick()).unwrap();
+    let second = backups.create(&slow, "second", quick());
+    assert_eq!(second.expect_err("one runs").kind(), ErrorKind::Busy);
+    let elsewhere = Backups::new(store.clone()).unwrap();
+    let third = elsewhere.create(&Arc::clone(&memory), "third", quick());
+    assert_eq!(third.expect_err("one runs").kind(), ErrorKind::Busy);
+    handle.wait().unwrap();
+    create(&store, &memory, "second");
+}
+
+#[test]
+fn a_cancel_at_any_moment_gives_one_end_that_is_true() {
+    let (_disk, store) = sim_store(25);
+    fill(&store, 300);
+    let memory = memory();
+    let backups = Backups::new(store.clone()).unwrap();
+    for round in 0..30_u64 {
+        let id = format!("round-{round}");
+        let handle = backups.create(&memory, &id, quick()).unwrap();
+        std::thread::sleep(Duration::from_micros(round * 500));
+        handle.cancel();
+        let ended = handle.wait();
+        let state = handle.status().state;
+        let is_there = memory.stat(&format!("{id}/backup_config.json")).unwrap().is_some();
+        match ended {
+            Ok(_) => assert!(state == State::Success && is_there),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Canceled, "{error}");
+                assert!(state == State::Canceled && !is_there);
+                assert!(memory.list(&format!("{id}/"), Depth::All).unwrap().is_empty());
+            }
+        }
+    }
+}

@@ -4,4 +4,5 @@ mod cancel;
 mod damage;
 mod kill;
 mod round_trip;
+mod slow;
 mod support;

@@ -1,0 +1,133 @@
+//! A backend that takes its time, and one that dies after so many requests.
+
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use siltstone_backup::{
+    backend::{Backend, Conditions, Depth, ObjectEntry, ObjectMeta, ObjectWriter, PutMode},
+    cancel::Cancel,
+    error::{Error, ErrorKind, Result},
+};
+
+/// Another backend, with a wait before each request, or an end after some.
+#[derive(Clone, Debug)]
+pub(crate) struct Slow {
+    inner: Arc<dyn Backend>,
+    wait: Duration,
+    left: Arc<AtomicU64>,
+    requests: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+struct SlowWriter {
+    backend: Slow,
+    inner: Box<dyn ObjectWriter>,
+}
+
+impl Slow {
+    pub(crate) fn over(inner: &Arc<dyn Backend>, wait: Duration) -> Arc<dyn Backend> {
+        Arc::new(Self {
+            inner: Arc::clone(inner),
+            wait,
+            left: Arc::new(AtomicU64::new(u64::MAX)),
+            requests: Arc::default(),
+        })
+    }
+
+    /// Answers so many requests, and none after; counts them all.
+    pub(crate) fn dying(
+        inner: &Arc<dyn Backend>,
+        after: u64,
+    ) -> (Arc<dyn Backend>, Arc<AtomicU64>) {
+        let requests = Arc::<AtomicU64>::default();
+        let backend = Self {
+            inner: Arc::clone(inner),
+            wait: Duration::ZERO,
+            left: Arc::new(AtomicU64::new(after)),
+            requests: Arc::clone(&requests),
+        };
+        (Arc::new(backend), requests)
+    }
+
+    fn step(&self) -> Result<()> {
+        thread::sleep(self.wait);
+        self.requests.fetch_add(1, Ordering::SeqCst);
+        let spent =
+            self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        spent.map(drop).map_err(|_| Error::new(ErrorKind::Denied, "the backend is gone"))
+    }
+}
+
+impl Backend for Slow {
+    fn describe(&self) -> &str {
+        self.inner.describe()
+    }
+
+    fn cancelable(&self, cancel: &Cancel) -> Arc<dyn Backend> {
+        Arc::new(Self { inner: self.inner.cancelable(cancel), ..self.clone() })
+    }
+
+    fn put(&self, object: &str, bytes: Bytes, mode: PutMode) -> Result<()> {
+        self.step()?;
+        self.inner.put(object, bytes, mode)
+    }
+
+    fn writer(&self, object: &str) -> Result<Box<dyn ObjectWriter>> {
+        self.step()?;
+        let inner = self.inner.writer(object)?;
+        Ok(Box::new(SlowWriter { backend: self.clone(), inner }))
+    }
+
+    fn get(&self, object: &str, bytes_max: u64) -> Result<Bytes> {
+        self.step()?;
+        self.inner.get(object, bytes_max)
+    }
+
+    fn get_range(&self, object: &str, range: Range<u64>) -> Result<Bytes> {
+        self.step()?;
+        self.inner.get_range(object, range)
+    }
+
+    fn stat(&self, object: &str) -> Result<Option<ObjectMeta>> {
+        self.step()?;
+        self.inner.stat(object)
+    }
+
+    fn list(&self, prefix: &str, depth: Depth) -> Result<Vec<ObjectEntry>> {
+        self.step()?;
+        self.inner.list(prefix, depth)
+    }
+
+    fn delete(&self, object: &str) -> Result<()> {
+        self.step()?;
+        self.inner.delete(object)
+    }
+
+    fn conditions(&self) -> Result<Conditions> {
+        self.inner.conditions()
+    }
+}
+
+impl ObjectWriter for SlowWriter {
+    fn write(&mut self, bytes: Bytes) -> Result<()> {
+        self.backend.step()?;
+        self.inner.write(bytes)
+    }
+
+    fn finish(self: Box<Self>) -> Result<u64> {
+        self.backend.step()?;
+        self.inner.finish()
+    }
+
+    fn abort(self: Box<Self>) -> Result<()> {
+        self.inner.abort()
+    }
+}
