@@ -173,7 +173,7 @@ impl Backups {
             if entry.is_interrupted() {
                 let committed = entry.committing.is_some() && is_own(repository, &entry)?;
                 self.end(&entry, if committed { State::Success } else { State::Failed })?;
-            } else if !entry.cleaned {
+            } else if entry.is_unclean() {
                 match (entry.state, &entry.committing) {
                     (State::Success, _) => repository.remove_intent(&begin.id, begin.attempt)?,
                     (_, None) => {

@@ -38,6 +38,9 @@ use crate::{
 /// Finished journals that are kept.
 pub const FINISHED_MAX: usize = 64;
 
+/// Journals that are kept beyond those because their attempts left something in a repository.
+const UNCLEAN_MAX: usize = 256;
+
 /// Longest journal that is read, in bytes.
 const JOURNAL_BYTES_MAX: u64 = 256 << 20;
 
@@ -179,11 +182,21 @@ impl Journals {
     /// Removes what nobody needs: journals without a first event, all but the newest finished ones,
     /// locks and wishes of attempts that ended. For the process that has the store open.
     pub(crate) fn tidy(&self) -> Result<()> {
-        let mut finished = 0;
+        let (mut finished, mut unclean) = (0, 0);
         let mut kept = Vec::new();
         for entry in self.entries()? {
-            finished += usize::from(entry.state.is_final());
-            if !entry.state.is_final() || finished <= FINISHED_MAX {
+            let is_kept = match (entry.state.is_final(), entry.is_unclean()) {
+                (false, _) => true,
+                (true, true) => {
+                    unclean += 1;
+                    unclean <= UNCLEAN_MAX
+                }
+                (true, false) => {
+                    finished += 1;
+                    finished <= FINISHED_MAX
+                }
+            };
+            if is_kept {
                 kept.push((entry.begin.attempt.to_string(), entry.alive));
             }
         }
@@ -358,6 +371,11 @@ impl Entry {
             }
         }
         Some(entry)
+    }
+
+    /// Whether objects that only this journal knows may be in a repository.
+    pub(crate) fn is_unclean(&self) -> bool {
+        self.begin.kind == Kind::Create && !self.cleaned
     }
 
     /// Whether its process died before it recorded an end.

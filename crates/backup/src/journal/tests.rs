@@ -90,13 +90,19 @@ fn tidy_keeps_the_newest_and_what_is_not_finished() {
     let journals = journals(&disk);
     drop(journals.begin(&begin(0)).unwrap()); // interrupted
     for number in 1..=u8::try_from(FINISHED_MAX + 5).unwrap() {
-        finish(&mut journals.begin(&begin(number)).unwrap());
+        let mut journal = journals.begin(&begin(number)).unwrap();
+        finish(&mut journal);
+        if number > 1 {
+            journal.record(&Event::Cleaned).unwrap();
+        }
     }
     journals.tidy().unwrap();
     let entries = journals.entries().unwrap();
-    assert_eq!(entries.len(), FINISHED_MAX + 1);
+    assert_eq!(entries.len(), FINISHED_MAX + 2);
     assert_eq!(entries[0].begin.attempt, begin(u8::try_from(FINISHED_MAX + 5).unwrap()).attempt);
-    assert!(entries.last().expect("the interrupted one").is_interrupted());
+    let [.., unclean, interrupted] = &entries[..] else { panic!("there are more than two") };
+    assert_eq!((unclean.begin.attempt, unclean.is_unclean()), (begin(1).attempt, true));
+    assert!(interrupted.is_interrupted());
     assert_eq!(disk.paths().iter().filter(|path| path.ends_with(".lock")).count(), 0);
 }
 

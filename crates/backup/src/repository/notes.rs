@@ -246,8 +246,9 @@ mod tests {
             let at = at % bytes.len();
             bytes[at] ^= flip;
             drop(decode::<Intent>("x", &bytes));
+            let all_but_the_newline = at + 1 == bytes.len();
             bytes.truncate(at);
-            prop_assert!(decode::<Intent>("x", &bytes).is_err());
+            prop_assert!(all_but_the_newline || decode::<Intent>("x", &bytes).is_err());
         }
     }
 }

@@ -47,7 +47,7 @@ fn a_backend_that_dies_at_any_request_never_spoils_a_backup() {
         restore(&other, &memory, "nightly");
         assert_same(&content(&other), &expected);
         let orphans = memory.list("nightly/", Depth::All).unwrap();
-        assert_eq!(orphans.len(), 3, "config, one part, restore note: {orphans:?}");
+        assert_eq!(orphans.len(), 3, "after {after}: {orphans:?}");
     }
 }
 
