@@ -1,1 +1,76 @@
-fn main(){}
+//! `cargo xtask`: everything that is done to the project beside building it.
+
+mod layers;
+mod run;
+mod tasks;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Tests, checks and measures Siltstone.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// What decides whether a change lands: tidy, format, lints, all tests. Says what it skipped.
+    Test,
+    /// `test`, then documentation and the dependency policy.
+    Ci,
+    /// Checks the rules of the house: layers, one door a dependency, file length, headers.
+    Tidy,
+    /// Runs the property tests with fresh seeds; prints how to replay a failure.
+    Prop {
+        /// Seed of the first round [default: from the clock].
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Cases a round and property.
+        #[arg(long, default_value_t = 256)]
+        cases: u32,
+        /// How long to go on; without it one round is run.
+        #[arg(long)]
+        minutes: Option<u64>,
+    },
+    /// Fuzzes a target of fuzz/ (needs a nightly toolchain).
+    Fuzz {
+        /// `segment` or `wal_file`.
+        target: String,
+        /// How long.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
+    /// Kills `siltstone demo` at random moments and checks that nothing acknowledged is lost.
+    Kills {
+        /// How many times.
+        #[arg(long, default_value_t = 100)]
+        count: u32,
+    },
+    /// Runs the demo as a benchmark (throughput and latency with and without a backup), then the
+    /// criterion benches. Prints JSON lines.
+    Bench,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().task {
+        Task::Test => tasks::test(),
+        Task::Ci => tasks::ci(),
+        Task::Tidy => tasks::tidy(),
+        Task::Prop { seed, cases, minutes } => tasks::prop(seed, cases, minutes),
+        Task::Fuzz { target, seconds } => tasks::fuzz(&target, seconds),
+        Task::Kills { count } => tasks::kills(count),
+        Task::Bench => tasks::bench(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            run::say(format_args!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

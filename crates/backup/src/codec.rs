@@ -56,6 +56,9 @@ impl GzipEncoder {
     }
 
     /// The parts of a plain frame as one gzip member.
+    ///
+    /// # Panics
+    /// When they are longer than 32 bits can say; frames are at most 4 MiB.
     pub fn encode<P: AsRef<[u8]>>(&mut self, parts: &[P]) -> Vec<u8> {
         let plain: usize = parts.iter().map(|part| part.as_ref().len()).sum();
         let plain = u32::try_from(plain).expect("frames are at most 4 MiB");
@@ -72,7 +75,9 @@ impl GzipEncoder {
             store_parts(parts, plain, &mut out);
         }
         let mut crc = Crc::new();
-        parts.iter().for_each(|part| crc.update(part.as_ref()));
+        for part in parts {
+            crc.update(part.as_ref());
+        }
         out.extend_from_slice(&crc.sum().to_le_bytes());
         out.extend_from_slice(&plain.to_le_bytes());
         debug_assert!(out.len() <= bytes_max, "a member keeps its bound");
@@ -89,7 +94,7 @@ impl GzipEncoder {
                 if self.deflate.compress_vec(rest, out, FlushCompress::None).is_err() {
                     return false;
                 }
-                let taken = (self.deflate.total_in() - before) as usize;
+                let taken = index(self.deflate.total_in() - before);
                 if taken == 0 {
                     return false;
                 }
@@ -106,9 +111,9 @@ fn decodes_to<P: AsRef<[u8]>>(body: &[u8], parts: &[P], window: &mut [u8]) -> bo
     let mut parts = parts.iter().map(AsRef::as_ref);
     let mut expected: &[u8] = &[];
     loop {
-        let (took, made) = (inflate.total_in() as usize, inflate.total_out());
+        let (took, made) = (index(inflate.total_in()), inflate.total_out());
         let status = inflate.decompress(&body[took..], window, FlushDecompress::None);
-        let mut decoded = &window[..(inflate.total_out() - made) as usize];
+        let mut decoded = &window[..index(inflate.total_out() - made)];
         while !decoded.is_empty() {
             if expected.is_empty() {
                 match parts.next() {
@@ -126,13 +131,17 @@ fn decodes_to<P: AsRef<[u8]>>(body: &[u8], parts: &[P], window: &mut [u8]) -> bo
         }
         match status {
             Ok(Status::StreamEnd) => {
-                let all_taken = inflate.total_in() as usize == body.len();
+                let all_taken = index(inflate.total_in()) == body.len();
                 return all_taken && expected.is_empty() && parts.all(<[u8]>::is_empty);
             }
-            Ok(_) if inflate.total_out() > made || inflate.total_in() as usize > took => {}
+            Ok(_) if inflate.total_out() > made || index(inflate.total_in()) > took => {}
             _ => return false,
         }
     }
+}
+
+fn index(bytes: u64) -> usize {
+    usize::try_from(bytes).expect("a frame is some MiB")
 }
 
 /// Deflate without compression: blocks of a kind byte, length, inverted length, bytes.
@@ -154,8 +163,9 @@ fn store_parts<P: AsRef<[u8]>>(parts: &[P], plain: u32, out: &mut Vec<u8>) {
             }
             let (now, later) = rest.split_at(rest.len().min(block_left as usize));
             out.extend_from_slice(now);
-            block_left -= now.len() as u32;
-            left -= now.len() as u32;
+            let taken = u32::try_from(now.len()).expect("no more than the block");
+            block_left -= taken;
+            left -= taken;
             rest = later;
         }
     }
@@ -203,6 +213,10 @@ mod tests {
 
     use super::*;
 
+    fn bits(length: usize) -> u32 {
+        u32::try_from(length).unwrap()
+    }
+
     /// Bytes that do not compress.
     fn noise(length: usize) -> Vec<u8> {
         let mut state = 1_u64;
@@ -229,8 +243,8 @@ mod tests {
                 for bytes in [noise(length), vec![7; length]] {
                     let parts: Vec<&[u8]> = bytes.chunks(70_001).collect();
                     let member = encoder.encode(&parts);
-                    assert!(member.len() <= gzip_bytes_max(length as u32) as usize, "{length}");
-                    assert_eq!(gunzip(&member, length as u32).unwrap(), bytes);
+                    assert!(member.len() <= gzip_bytes_max(bits(length)) as usize, "{length}");
+                    assert_eq!(gunzip(&member, bits(length)).unwrap(), bytes);
                     let mut other = Vec::new();
                     let mut reader = flate2::read::GzDecoder::new(member.as_slice());
                     reader.read_to_end(&mut other).unwrap();
@@ -281,17 +295,17 @@ mod tests {
         let bytes = b"some bytes, some bytes, and more bytes".repeat(9);
         let member = encoders().next().expect("an encoder").encode(&[&bytes]);
         for length in 0..member.len() {
-            assert!(gunzip(&member[..length], bytes.len() as u32).is_err(), "cut at {length}");
+            assert!(gunzip(&member[..length], bits(bytes.len())).is_err(), "cut at {length}");
         }
         for bit in 0..member.len() * 8 {
             let mut flipped = member.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            if let Ok(decoded) = gunzip(&flipped, bytes.len() as u32) {
+            if let Ok(decoded) = gunzip(&flipped, bits(bytes.len())) {
                 assert_eq!(decoded, bytes, "bit {bit}");
             }
         }
-        let mut longer = member.clone();
+        let mut longer = member;
         longer.push(0);
-        assert!(gunzip(&longer, bytes.len() as u32).is_err());
+        assert!(gunzip(&longer, bits(bytes.len())).is_err());
     }
 }

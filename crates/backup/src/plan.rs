@@ -24,6 +24,9 @@ use crate::{
     names::ChunkId,
 };
 
+#[cfg(test)]
+mod tests;
+
 /// Segments that a repository holds already: those of earlier descriptors of the same store.
 #[derive(Clone, Debug, Default)]
 pub struct Base {
@@ -120,7 +123,7 @@ fn footprint(chunk: &Chunk, starts: &[u64], extent: &Extent, part: u32) -> (u64,
 /// Whether `live` bytes are at least half of the tar stream of a chunk, its end mark apart.
 fn is_half_alive(live: u64, chunk: &Chunk) -> bool {
     let plain: u64 = chunk.frames.iter().map(|frame| u64::from(frame.plain)).sum();
-    live.saturating_mul(2) >= plain.saturating_sub(END_BYTES as u64)
+    live.saturating_mul(2) >= plain.saturating_sub(u64::from(END_BYTES))
 }
 
 /// One segment to upload. Its file is pinned until the pipeline lets go of it.

@@ -31,6 +31,8 @@ const GAP_BYTES_MAX: u64 = 64 << 10;
 /// Most bytes of one request.
 pub(super) const LEG_BYTES_MAX: u64 = gzip_bytes_max(FRAME_BYTES_MAX) as u64 + GAP_BYTES_MAX;
 
+const SOME_MIB: &str = "a request is for some MiB";
+
 /// A chunk, and where its frames start.
 #[derive(Debug)]
 pub(super) struct ChunkMap<'a> {
@@ -87,12 +89,15 @@ impl<'a> Chunks<'a> {
     }
 }
 
+/// Where a segment starts: rank of the chunk, frame, offset; and its place in the request.
+type Place = (usize, u32, u32, usize);
+
 /// The requests for `segments`, made as they are asked for.
 #[derive(Debug)]
 pub(super) struct Legs<'a> {
     chunks: &'a Chunks<'a>,
     segments: &'a [StoredSegment],
-    order: Peekable<vec::IntoIter<usize>>,
+    order: Peekable<vec::IntoIter<Place>>,
     /// Visits that are not in a request yet; the last may still grow.
     visits: VecDeque<Visit>,
 }
@@ -106,7 +111,6 @@ impl<'a> Legs<'a> {
             order.push((chunks.get(first.chunk)?.rank, first.frame, first.offset, index));
         }
         order.sort_unstable();
-        let order: Vec<usize> = order.into_iter().map(|(.., index)| index).collect();
         let order = order.into_iter().peekable();
         Ok(Self { chunks, segments, order, visits: VecDeque::new() })
     }
@@ -139,8 +143,8 @@ impl<'a> Legs<'a> {
             visits.extend(self.next_visit()?);
         }
         let within = |part: Range<u64>| {
-            let at = |byte: u64| (byte - range.start) as usize; // a leg is at most some MiB
-            at(part.start)..at(part.end)
+            let at = |byte: u64| usize::try_from(byte - range.start);
+            at(part.start).expect(SOME_MIB)..at(part.end).expect(SOME_MIB)
         };
         let visits = visits.into_iter().zip(stored.into_iter().map(within)).collect();
         Ok(Some(Leg { chunk: map.chunk.id, range, visits }))
@@ -159,7 +163,7 @@ impl<'a> Legs<'a> {
     /// Makes the first visit complete: segments are taken up until a second one is begun.
     fn prepare(&mut self) -> Result<()> {
         while self.visits.len() < 2 {
-            let Some(index) = self.order.next() else {
+            let Some((.., index)) = self.order.next() else {
                 break;
             };
             self.add_segment(index)?;
@@ -171,9 +175,7 @@ impl<'a> Legs<'a> {
         let Some(segment) = self.segments.get(index) else {
             return Ok(());
         };
-        let next_chunk = self.order.peek().and_then(|next| self.segments.get(*next));
-        let next_chunk = next_chunk.and_then(|segment| segment.extents.first());
-        let next_place = next_chunk.map(|extent| (extent.chunk, extent.frame));
+        let next = self.order.peek().copied();
         let mut part = 0_u32;
         let mut left = segment.extents.len();
         for extent in &segment.extents {
@@ -189,8 +191,8 @@ impl<'a> Legs<'a> {
             }
             let (end_frame, id) = (end_frame(map.chunk), map.chunk.id);
             let stays = left == 0
-                && next_place.is_some_and(|(chunk, frame)| {
-                    chunk == id && frame.checked_add(1) == Some(end_frame)
+                && next.is_some_and(|(rank, frame, ..)| {
+                    rank == map.rank && frame.checked_add(1) == Some(end_frame)
                 });
             let at_end = self.visits.back().is_some_and(|visit| {
                 visit.chunk == id && visit.frame.checked_add(1) == Some(end_frame)

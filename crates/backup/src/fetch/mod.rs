@@ -123,7 +123,9 @@ impl Fetch<'_> {
                     )
                 })?;
             }
-            deliver_all(legs, delivery, jobs_in, legs_max)
+            let delivered = deliver_all(legs, delivery, &jobs_in, legs_max);
+            drop(jobs_in); // the workers end
+            delivered
         })
     }
 
@@ -135,7 +137,7 @@ impl Fetch<'_> {
             let bound = self.memory_bytes_max;
             return Err(Error::new(
                 ErrorKind::Invalid,
-                format!("memory bound {bound} bytes is under the {} of one request", LEG_BYTES),
+                format!("memory bound {bound} bytes is under the {LEG_BYTES} of one request"),
             ));
         }
         assert!(SINK_BYTES + legs as u64 * LEG_BYTES <= self.memory_bytes_max, "the bound holds");
@@ -147,7 +149,7 @@ impl Fetch<'_> {
 fn deliver_all(
     mut legs: Legs<'_>,
     mut delivery: Delivery<'_>,
-    jobs: Sender<Job>,
+    jobs: &Sender<Job>,
     legs_max: usize,
 ) -> Result<()> {
     let mut ahead = VecDeque::with_capacity(legs_max);
@@ -156,18 +158,18 @@ fn deliver_all(
             && let Some(leg) = legs.next()?
         {
             let (reply, answer) = bounded(1);
-            jobs.send(Job { leg, reply }).map_err(|_| stopped())?;
+            jobs.send(Job { leg, reply }).map_err(stopped)?;
             ahead.push_back(answer);
         }
         let Some(answer) = ahead.pop_front() else {
             return Ok(());
         };
-        for decoded in answer.recv().map_err(|_| stopped())?? {
+        for decoded in answer.recv().map_err(stopped)?? {
             delivery.frame(&decoded)?;
         }
     }
 }
 
-fn stopped() -> Error {
-    Error::new(ErrorKind::Io, "the threads of the fetch have stopped")
+fn stopped(cause: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Io, format!("the threads of the fetch have stopped: {cause}"))
 }

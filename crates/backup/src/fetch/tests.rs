@@ -1,7 +1,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use proptest::prelude::*;
-use siltstone_io::{disk::Disk, path::RelPath};
+use siltstone_io::path::RelPath;
 use siltstone_lsm::{format::primitives::hash, types::FileId, version::Segment};
 
 use super::{
@@ -143,11 +143,11 @@ fn every_truncation_is_detected_and_its_chunk_named() {
         let (world, _, uploaded) = stored(compression);
         for chunk in &uploaded.chunks {
             let object = world.object(chunk.id);
-            let blocks = (0..object.len()).step_by(512).map(|at| at as u64);
+            let blocks = (0..chunk.length).step_by(512);
             let mut cuts: Vec<u64> = blocks.chain(chunk.frame_starts()).collect();
             cuts.retain(|cut| *cut < chunk.length);
             for cut in cuts {
-                world.replace(chunk.id, &object[..cut as usize]);
+                world.replace(chunk.id, &object[..usize::try_from(cut).unwrap()]);
                 let result = world.fetch_into(&uploaded.chunks, &uploaded.segments, &mut NoSink);
                 let error = result.expect_err("a truncation");
                 assert_eq!(error.kind(), ErrorKind::Corrupt, "cut at {cut}: {error}");
@@ -187,7 +187,7 @@ fn a_bomb_with_a_right_hash_is_refused() {
     let old = chunk.frames[0].stored;
     let mut object = world.object(chunk.id);
     object.splice(..old as usize, bomb.iter().copied());
-    chunk.frames[0].stored = bomb.len() as u32;
+    chunk.frames[0].stored = u32::try_from(bomb.len()).unwrap();
     chunk.frames[0].hash = Some(hash(&bomb));
     chunk.length = object.len() as u64;
     world.replace(chunk.id, &object);

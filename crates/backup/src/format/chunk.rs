@@ -102,7 +102,7 @@ impl Chunk {
         if self.frames.len() > FRAMES_MAX {
             return Err("a chunk has too many frames");
         }
-        if self.frames.last().map(|frame| frame.plain) != Some(END_BYTES as u32) {
+        if self.frames.last().map(|frame| frame.plain) != Some(END_BYTES) {
             return Err("a chunk lacks its end mark");
         }
         let mut length = 0_u64;
@@ -153,17 +153,17 @@ impl Chunk {
         const PASSES: Reason = "an extent passes the end of its chunk";
         const ILL_FITTING: Reason = "an extent does not fit its frame";
         let (frame, start, part) = place;
-        let index = usize::try_from(frame).map_err(|_| PASSES)?;
+        let index = frame as usize;
         let plain = self.frames.get(index).ok_or(PASSES)?.plain;
         let origin = if self.codec == Codec::None { *starts.get(index).ok_or(PASSES)? } else { 0 };
-        if start as usize % tar::BLOCK_BYTES != 0 {
+        if !start.is_multiple_of(tar::BLOCK_BYTES) {
             return Err("an entry does not start at a tar block");
         }
         let position = origin.checked_add(u64::from(start)).ok_or(PASSES)?;
         let content =
             start.checked_add(tar::header_bytes(self.codec, position)).ok_or(ILL_FITTING)?;
         let room = plain.checked_sub(content).ok_or(ILL_FITTING)?;
-        let length = u32::try_from(left.min(u64::from(room))).map_err(|_| ILL_FITTING)?;
+        let length = u32::try_from(left).map_or(room, |left| left.min(room));
         let fills_frame = length == room && length > 0;
         if u64::from(length) < left && !fills_frame {
             return Err(ILL_FITTING);
@@ -179,7 +179,7 @@ impl Chunk {
 
 impl Frame {
     fn check(&self, codec: Codec) -> Result<(), Reason> {
-        let blocks = self.plain as usize % tar::BLOCK_BYTES == 0;
+        let blocks = self.plain.is_multiple_of(tar::BLOCK_BYTES);
         if !blocks || !(1..=FRAME_BYTES_MAX).contains(&self.plain) {
             return Err("a frame has an impossible length");
         }
@@ -225,7 +225,7 @@ impl ChunkSizes {
     /// Sizes that no option leads to, so that tests see many chunks of few bytes.
     #[cfg(test)]
     pub(crate) fn tiny(chunk_bytes: u64, frame_bytes: u32) -> Self {
-        let whole_blocks = frame_bytes.is_multiple_of(tar::BLOCK_BYTES as u32);
+        let whole_blocks = frame_bytes.is_multiple_of(tar::BLOCK_BYTES);
         assert!(whole_blocks && frame_bytes >= 2 * tar::HEADER_BYTES_MAX, "frames hold an entry");
         assert!(chunk_bytes >= 2 * u64::from(gzip_bytes_max(frame_bytes)), "chunks hold a frame");
         Self { chunk_bytes, frame_bytes }

@@ -7,7 +7,7 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use siltstone_lsm::{
     format::primitives::hash,
     types::{Hash, RESTORED_SEQUENCE_MAX, Sequence},
@@ -119,8 +119,9 @@ struct Wire {
     pre_compression_size_bytes: u64,
     totals: Totals,
     parts: Vec<PartInfo>,
-    #[serde(default, skip_serializing)]
-    hash: Option<serde::de::IgnoredAny>,
+    /// Compared before, and written after, all other fields.
+    #[serde(rename = "hash", default, skip_serializing)]
+    _hash: Option<IgnoredAny>,
 }
 
 /// The only status that is ever written: the object appears last.
@@ -165,6 +166,7 @@ impl Config {
     ///
     /// # Errors
     /// `Invalid` if it would pass [`CONFIG_BYTES_MAX`].
+    #[expect(clippy::missing_panics_doc, reason = "these types always serialize")]
     pub fn encode(&self) -> Result<Vec<u8>> {
         let wire = self.to_wire();
         let mut out = serde_json::to_vec_pretty(&wire).expect("these types always serialize");
@@ -200,6 +202,9 @@ impl Config {
         check_version(object, bytes)?;
         let wire: Wire =
             serde_json::from_slice(bytes).map_err(|error| Error::corrupt(object, error))?;
+        if wire.pre_compression_size_bytes != wire.totals.segment_bytes {
+            return Err(Error::corrupt(object, "it gives its size in two ways"));
+        }
         let config = Self::from_wire(wire);
         config.check().map_err(|reason| Error::corrupt(object, reason))?;
         Ok(config)
@@ -234,7 +239,7 @@ impl Config {
             pre_compression_size_bytes: self.totals.segment_bytes,
             totals: self.totals,
             parts: self.parts.clone(),
-            hash: None,
+            _hash: None,
         }
     }
 

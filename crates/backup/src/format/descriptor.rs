@@ -27,6 +27,8 @@ pub use self::{
 };
 
 mod reader;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 /// Largest part of a descriptor, in bytes (16 MiB).

@@ -18,10 +18,13 @@ use siltstone_lsm::{
 use crate::format::chunk::Codec;
 
 /// Bytes of one tar block.
-pub const BLOCK_BYTES: usize = 512;
+pub const BLOCK_BYTES: u32 = 512;
 
 /// Bytes of the end mark.
-pub const END_BYTES: usize = 2 * BLOCK_BYTES;
+pub const END_BYTES: u32 = 2 * BLOCK_BYTES;
+
+/// Bytes of a PAX header beside its record, in bytes: its own block and the ustar block.
+const PAX_BLOCKS_BYTES: u32 = 2 * BLOCK_BYTES;
 
 /// In an uncompressed chunk, content starts at a multiple of this many bytes of the object.
 pub const CONTENT_ALIGN: u64 = 4096;
@@ -52,7 +55,7 @@ pub const USTAR: [Field; 17] = [
     ("prefix", 345, 155),
     ("zeros", 500, 12),
 ];
-const _: () = assert!(fills(&USTAR, BLOCK_BYTES));
+const _: () = assert!(fills(&USTAR, BLOCK_BYTES as usize));
 
 /// The name of an entry: part `part` of segment `uid`. Eight digits, so that names sort as parts
 /// follow and `cat <uid>.*` puts a segment together.
@@ -74,7 +77,7 @@ impl fmt::Display for EntryName {
 /// multiple of 512.
 pub fn header_bytes(codec: Codec, position: u64) -> u32 {
     let bytes = match codec {
-        Codec::Gzip => BLOCK_BYTES as u64,
+        Codec::Gzip => u64::from(BLOCK_BYTES),
         Codec::None => {
             let earliest = position.saturating_add(PAX_HEADER_BYTES_MIN);
             earliest
@@ -90,7 +93,7 @@ pub fn header(codec: Codec, position: u64, name: EntryName, content: u32) -> Vec
     let length = header_bytes(codec, position);
     let mut out = Vec::with_capacity(length as usize);
     if codec == Codec::None {
-        let record = length.saturating_sub(2 * BLOCK_BYTES as u32);
+        let record = length.saturating_sub(PAX_BLOCKS_BYTES);
         out.extend_from_slice(&block(&format!("PaxHeaders/{name}"), record, b'x'));
         out.extend_from_slice(&comment(record));
     }
@@ -100,7 +103,7 @@ pub fn header(codec: Codec, position: u64, name: EntryName, content: u32) -> Vec
 
 /// Bytes of zeros after `content` bytes.
 pub fn pad_bytes(content: u32) -> u32 {
-    content.wrapping_neg() & (BLOCK_BYTES as u32 - 1)
+    content.wrapping_neg() % BLOCK_BYTES
 }
 
 /// A PAX record of exactly `length` bytes, 512 or more, that says nothing.
@@ -111,8 +114,10 @@ fn comment(length: u32) -> Vec<u8> {
     record
 }
 
-fn block(name: &str, size: u32, kind: u8) -> [u8; BLOCK_BYTES] {
-    let mut block = [0; BLOCK_BYTES];
+type Block = [u8; BLOCK_BYTES as usize];
+
+fn block(name: &str, size: u32, kind: u8) -> Block {
+    let mut block: Block = [0; BLOCK_BYTES as usize];
     put(&mut block, 0, name.as_bytes());
     put(&mut block, 100, b"0000600\0");
     put(&mut block, 108, b"0000000\0");
@@ -128,7 +133,7 @@ fn block(name: &str, size: u32, kind: u8) -> [u8; BLOCK_BYTES] {
 }
 
 /// Writes `bytes` over the block from `offset`; both come from this file and fit.
-fn put(block: &mut [u8; BLOCK_BYTES], offset: usize, bytes: &[u8]) {
+fn put(block: &mut Block, offset: usize, bytes: &[u8]) {
     let slot = block.get_mut(offset..).and_then(|rest| rest.get_mut(..bytes.len()));
     slot.expect("fields lie within the block").copy_from_slice(bytes);
 }
@@ -163,7 +168,7 @@ mod tests {
 
     #[test]
     fn uncompressed_content_starts_at_4_kib() {
-        for position in (0..3 * 4096).step_by(BLOCK_BYTES) {
+        for position in (0..3 * 4096).step_by(BLOCK_BYTES as usize) {
             let length = header_bytes(Codec::None, position);
             assert!((1536..=HEADER_BYTES_MAX).contains(&length), "{position}");
             assert_eq!((position + u64::from(length)) % CONTENT_ALIGN, 0, "{position}");
@@ -178,10 +183,10 @@ mod tests {
     #[test]
     fn another_reader_accepts_the_headers() {
         for codec in [Codec::None, Codec::Gzip] {
-            for position in (0..4096).step_by(BLOCK_BYTES) {
+            for position in (0..4096).step_by(BLOCK_BYTES as usize) {
                 let mut archive = header(codec, position, NAME, 5);
                 archive.extend_from_slice(b"bytes");
-                archive.resize(archive.len() + pad_bytes(5) as usize + END_BYTES, 0);
+                archive.resize(archive.len() + (pad_bytes(5) + END_BYTES) as usize, 0);
                 let mut reader = ::tar::Archive::new(archive.as_slice());
                 let mut entries = reader.entries().unwrap();
                 let mut entry = entries.next().expect("one entry").unwrap();
@@ -192,5 +197,12 @@ mod tests {
                 assert!(entries.next().is_none());
             }
         }
+    }
+
+    #[test]
+    fn fields_match_the_document() {
+        let document = include_str!("../../../../docs/format.md");
+        let table = siltstone_lsm::format::layout::render(&USTAR);
+        assert!(document.contains(&table), "docs/format.md lacks:\n{table}");
     }
 }

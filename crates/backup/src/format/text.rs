@@ -107,6 +107,7 @@ pub(super) mod hash_hex {
 pub(super) mod hex_array_option {
     use super::{Deserializer, Serializer, hex_array, hex_digits};
 
+    #[expect(clippy::ref_option, reason = "serde passes a field so")]
     pub(in crate::format) fn serialize<S: Serializer, const N: usize>(
         bytes: &Option<[u8; N]>,
         serializer: S,
@@ -153,6 +154,7 @@ pub(super) mod key {
 pub(super) mod key_option {
     use super::{Deserializer, Serializer, key};
 
+    #[expect(clippy::ref_option, reason = "serde passes a field so")]
     pub(in crate::format) fn serialize<S: Serializer>(
         value: &Option<Vec<u8>>,
         serializer: S,

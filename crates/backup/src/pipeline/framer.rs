@@ -157,7 +157,7 @@ impl<O: FrameOut> Framer<O> {
     /// Whether a segment of `length` bytes is one entry of the frame, as it is filled now.
     fn fits(&self, length: u64) -> bool {
         let header = tar::header_bytes(self.codec, self.position + u64::from(self.used));
-        let padded = length.checked_next_multiple_of(tar::BLOCK_BYTES as u64);
+        let padded = length.checked_next_multiple_of(u64::from(tar::BLOCK_BYTES));
         let end = padded.and_then(|padded| padded.checked_add(u64::from(self.used + header)));
         end.is_some_and(|end| end <= u64::from(self.sizes.frame_bytes()))
     }
@@ -167,7 +167,7 @@ impl<O: FrameOut> Framer<O> {
             return Ok(());
         }
         if self.codec == Codec::None {
-            let end = self.position + u64::from(self.sizes.frame_bytes()) + END_BYTES as u64;
+            let end = self.position + u64::from(self.sizes.frame_bytes()) + u64::from(END_BYTES);
             if end > self.sizes.chunk_bytes() || self.frames + 2 > FRAMES_MAX {
                 self.place = Place::NewChunk;
             }
@@ -234,4 +234,4 @@ impl<O: FrameOut> Framer<O> {
     }
 }
 
-static ZEROS: [u8; tar::BLOCK_BYTES] = [0; tar::BLOCK_BYTES];
+static ZEROS: [u8; tar::BLOCK_BYTES as usize] = [0; tar::BLOCK_BYTES as usize];

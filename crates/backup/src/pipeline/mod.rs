@@ -130,7 +130,7 @@ impl Pipeline<'_> {
         let codec = codec_of(self.options.compression);
         let (token_back, tokens) = bounded(budget.frames.max(1));
         for _ in 0..budget.frames {
-            token_back.send(()).map_err(|_| spawn_failed("its queue is closed"))?;
+            token_back.send(()).expect("the queue holds a token for each frame");
         }
         let (events_in, events) = bounded(PIECES_QUEUED.max(budget.frames));
         let (closed_in, closed) = bounded(0);
@@ -188,9 +188,11 @@ fn conclude(
     settled: Result<Uploaded>,
 ) -> Result<Uploaded> {
     match (read, stored, settled) {
-        (Err(Halt::Failed(error)), ..) | (_, Err(Halt::Failed(error)), _) => Err(error),
+        (Err(Halt::Failed(error)), ..)
+        | (_, Err(Halt::Failed(error)), _)
+        | (Err(Halt::Stopped), _, Err(error))
+        | (_, Err(Halt::Stopped), Err(error)) => Err(error),
         (Ok(()), Ok(()), settled) => settled,
-        (.., Err(error)) => Err(error),
         (.., Ok(_)) => Err(Error::new(ErrorKind::Io, "a stage of the backup stopped by itself")),
     }
 }
@@ -205,7 +207,7 @@ pub fn codec_of(compression: Compression) -> Codec {
 
 /// The last frame of a chunk, as stored.
 fn end_mark(compression: Compression) -> (Bytes, Option<siltstone_lsm::types::Hash>) {
-    let plain = [0; END_BYTES];
+    let plain = [0; END_BYTES as usize];
     match GzipEncoder::new(compression) {
         None => (Bytes::copy_from_slice(&plain), None),
         Some(mut encoder) => {

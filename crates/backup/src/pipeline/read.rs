@@ -128,7 +128,8 @@ struct Stream {
     piece: Bytes,
     /// Whether `piece` may be passed on as it is.
     dense: bool,
-    gapless: bool,
+    /// Pieces of this length are used nearly whole.
+    dense_from: usize,
 }
 
 impl Stream {
@@ -138,9 +139,10 @@ impl Stream {
         let range = first.offset..last.range().end;
         let payload: u64 = run.iter().map(|source| source.length).sum();
         let gapless = payload == range.end - range.start;
+        let dense_from = if gapless { PIECE_BYTES_MIN } else { usize::MAX };
         let at = range.start;
         let reader = disk.open_stream(&names::file(first.file), range)?;
-        Ok(Self { reader, at, piece: Bytes::new(), dense: false, gapless })
+        Ok(Self { reader, at, piece: Bytes::new(), dense: false, dense_from })
     }
 
     /// The next bytes, 1..=`bytes_max` of them. Pieces are passed on uncopied where they are used
@@ -167,7 +169,7 @@ impl Stream {
         if self.piece.is_empty() {
             let piece = self.reader.next_piece()?;
             let piece = piece.expect("a stream gives all bytes of its range");
-            self.dense = self.gapless && piece.len() >= PIECE_BYTES_MIN;
+            self.dense = piece.len() >= self.dense_from;
             self.piece = Bytes::from_owner(piece);
         }
         Ok(())

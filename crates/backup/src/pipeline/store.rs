@@ -75,11 +75,12 @@ impl<'a> Storer<'a> {
         let result = self.store(events);
         if let Some(open) = self.chunk.take() {
             // An abort that fails leaves parts that prune removes; the first failure is what counts.
-            match (result, open.writer.abort()) {
-                (Err(Halt::Failed(error)), _) => return Err(error.into()),
-                (Err(Halt::Stopped) | Ok(()), Ok(())) => return Err(Halt::Stopped),
-                (Err(Halt::Stopped) | Ok(()), Err(error)) => return Err(error.into()),
-            }
+            let aborted = open.writer.abort();
+            return match (result, aborted) {
+                (Ok(()) | Err(Halt::Stopped), Err(error)) => Err(error.into()),
+                (Ok(()), Ok(())) => Err(Halt::Stopped),
+                (result, _) => result,
+            };
         }
         result
     }
@@ -98,11 +99,11 @@ impl<'a> Storer<'a> {
                 Event::Bytes(bytes) => self.open_chunk()?.writer.write(bytes)?,
                 Event::End(frame) => {
                     let stored = frame.plain;
-                    self.add_frame(frame, stored, None)?;
+                    self.add_frame(&frame, stored, None)?;
                 }
                 Event::Packed { place, frame, packed } => {
                     let packed = packed.recv()?;
-                    self.add_packed(place, frame, &packed)?;
+                    self.add_packed(place, &frame, &packed)?;
                     drop(packed);
                     self.tokens.send(()).unwrap_or_default(); // a reader that is done takes none
                 }
@@ -114,7 +115,7 @@ impl<'a> Storer<'a> {
     fn add_packed(
         &mut self,
         place: Place,
-        frame: FramePlan,
+        frame: &FramePlan,
         packed: &Packed,
     ) -> std::result::Result<(), Halt> {
         let stored = u32::try_from(packed.stored.len()).expect("frames have 32 bits");
@@ -151,9 +152,9 @@ impl<'a> Storer<'a> {
         }
     }
 
-    fn add_frame(&mut self, frame: FramePlan, stored: u32, hash: Option<Hash>) -> Result<()> {
+    fn add_frame(&mut self, frame: &FramePlan, stored: u32, hash: Option<Hash>) -> Result<()> {
         let segment_bytes = frame.entries.iter().map(|entry| u64::from(entry.length)).sum();
-        self.open_chunk()?.add_frame(&frame, stored, hash);
+        self.open_chunk()?.add_frame(frame, stored, hash);
         self.pipeline.progress.add_done(segment_bytes);
         Ok(())
     }
@@ -165,7 +166,7 @@ impl<'a> Storer<'a> {
         let (bytes, hash) = self.end_mark.clone();
         let stored = u32::try_from(bytes.len()).expect("an end mark is short");
         open.writer.write(bytes)?;
-        open.add_frame(&FramePlan { plain: END_BYTES as u32, entries: Vec::new() }, stored, hash);
+        open.add_frame(&FramePlan { plain: END_BYTES, entries: Vec::new() }, stored, hash);
         assert!(
             open.chunk.length <= self.pipeline.options.sizes.chunk_bytes(),
             "a chunk keeps its bound"

@@ -1,11 +1,10 @@
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::Read,
     process::Command,
     sync::{Arc, atomic::Ordering},
 };
 
-use siltstone_io::disk::Disk;
 use siltstone_lsm::{format::names, version::Segment};
 
 use super::*;
@@ -113,7 +112,7 @@ fn the_tar_of_the_system_lists_chunks() {
 fn chunks_of_version_1_are_pinned() {
     let world = World::new();
     let made = |level, bytes: &[u8]| Made { level, bytes: bytes.to_vec(), gap: 0 };
-    let segments = world.file(&[made(0, b"first"), made(0, &[b'x'; 20_000])]);
+    let segments = world.file(&[made(0, b"first"), made(0, &b"x".repeat(20_000))]);
     let uploaded = world.upload(&segments, Compression::None, tiny_sizes()).unwrap();
     let object = world.object(uploaded.chunks[0].id);
     assert_eq!(uploaded.chunks.len(), 1);
@@ -172,7 +171,7 @@ fn segments_are_let_go_as_their_chunks_are_acknowledged() {
     let pins: Vec<_> = segments.iter().map(Arc::downgrade).collect();
     let settings = (Compression::None, tiny_sizes());
     let mut acknowledged = Vec::new();
-    let plan = crate::plan::plan(segments, &crate::plan::Base::default(), &Default::default());
+    let plan = crate::plan::plan(segments, &crate::plan::Base::default(), &BTreeSet::default());
     let pipeline = Pipeline {
         env: &world.env,
         backend: &world.backend,

@@ -22,7 +22,7 @@ use crate::{
 pub struct PartsWriter {
     id: BackupId,
     attempt: AttemptId,
-    part_bytes_max: usize,
+    part_bytes_max: u64,
     part: Vec<u8>,
     infos: Vec<PartInfo>,
     totals: Totals,
@@ -40,10 +40,10 @@ pub struct Part {
 impl PartsWriter {
     /// Starts the descriptor of one attempt.
     pub fn new(id: BackupId, attempt: AttemptId) -> Self {
-        Self::with_part_bytes(id, attempt, PART_BYTES_MAX as usize)
+        Self::with_part_bytes(id, attempt, PART_BYTES_MAX)
     }
 
-    pub(super) fn with_part_bytes(id: BackupId, attempt: AttemptId, part_bytes_max: usize) -> Self {
+    pub(super) fn with_part_bytes(id: BackupId, attempt: AttemptId, part_bytes_max: u64) -> Self {
         let (part, infos, totals) = (Vec::new(), Vec::new(), Totals::default());
         let mut writer = Self { id, attempt, part_bytes_max, part, infos, totals };
         writer.start_part();
@@ -105,7 +105,7 @@ impl PartsWriter {
                 ),
             ));
         }
-        let full = self.part.len().saturating_add(bytes.len()) > self.part_bytes_max;
+        let full = self.part.len().saturating_add(bytes.len()) as u64 > self.part_bytes_max;
         let part = full.then(|| {
             let part = self.end_part();
             self.start_part();

@@ -6,15 +6,16 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
+    time::Duration,
 };
 
-use siltstone_io::{env::Env, sim::SimDisk, trace::TraceDisk};
+use siltstone_io::{env::Env, exact::write_all_at, sim::SimDisk, trace::TraceDisk};
 
-use super::support::{Bench, Owned, STORE_ID, recovered};
+use super::support::{Bench, Owned, STORE_ID, noise, recovered};
 use crate::{
     options::Durability,
     types::LogId,
-    wal::{ReadyLog, Wal},
+    wal::{ReadyLog, Wal, stream::Zeroed},
 };
 
 #[test]
@@ -71,6 +72,24 @@ sync wal-0000000000000002.log
 write wal-0000000000000002.log 8192+4096
 sync wal-0000000000000002.log
 ";
+
+#[test]
+fn a_writer_waits_for_zeros_in_its_way() {
+    let mut bench = Bench::new();
+    bench.commit(b"the first sync asks for zeros");
+    let claim = bench.wal.stream.claim_zeros().unwrap().expect("no zeros lie ahead yet");
+    let owned = [Owned::Batch { first: 2, operations: 1, encoded: noise(1, 2 << 20) }];
+    thread::scope(|scope| {
+        let append = scope.spawn(|| bench.wal.append(&[owned[0].payload()], Durability::Sync));
+        thread::sleep(Duration::from_millis(50));
+        assert!(!append.is_finished(), "the claim is in its way");
+        write_all_at(&*claim.log, claim.range.start, &[&[0; 1 << 20]]).unwrap();
+        bench.wal.stream.end_claim(&claim, Zeroed::Written);
+        append.join().unwrap().unwrap();
+    });
+    bench.appended.extend(owned);
+    assert_eq!(recovered(&bench.disk, LogId(1)).unwrap().0, bench.appended);
+}
 
 #[test]
 fn threads_share_syncs_and_lose_nothing() {
