@@ -5,8 +5,10 @@
 //! `fuzz/corpus/` and every past finding in `fuzz/regressions/` without a fuzzer.
 
 mod segment;
+mod wal_file;
 
 #[cfg(test)]
 mod tests;
 
 pub use segment::segment;
+pub use wal_file::wal_file;

@@ -1,12 +1,18 @@
 //! Replays `fuzz/corpus/` and `fuzz/regressions/`, and keeps the corpus what it should be.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, sync::Arc};
 
-use siltstone_io::{disk::StreamWriter, error::Result as IoResult};
+use proptest::prelude::*;
+use siltstone_io::{disk::StreamWriter, env::Env, error::Result as IoResult, sim::SimDisk};
 
+use super::wal_file::STORE_ID as WAL_STORE_ID;
 use crate::{
+    batch::Batch,
+    format::names,
+    options::Durability,
     segment::{BuildOptions, SegmentBuilder},
-    types::{Entry, EntryKind, RangeTombstone, Uid},
+    types::{Entry, EntryKind, LogId, RangeTombstone, Sequence, TreeId, Uid},
+    wal::{Payload, ReadyLog, Wal},
 };
 
 fn fuzz_folder() -> PathBuf {
@@ -97,4 +103,102 @@ fn corpus_holds_a_segment_of_each_shape() {
 #[test]
 fn segment_corpus_is_replayed() {
     assert!(replay("segment", super::segment) >= segment_seeds().len());
+}
+
+/// A log or two of each shape, as [`super::wal_file`] takes them.
+fn wal_file_seeds() -> Vec<(&'static str, Vec<u8>)> {
+    let shapes: [(&str, Script); 4] = [
+        ("empty", |_, _| {}),
+        ("one-log", |wal, _| {
+            append(wal, 1, &[30, 700], Durability::Sync);
+            append(wal, 3, &[20], Durability::Buffered);
+            append(wal, 4, &[2000, 0], Durability::Buffered);
+        }),
+        ("rotated", |wal, env| {
+            append(wal, 1, &[300], Durability::Sync);
+            rotate(wal, env);
+            append(wal, 2, &[10, 600], Durability::Sync);
+            append(wal, 4, &[5], Durability::Buffered);
+        }),
+        ("closed-at-a-marker", |wal, env| {
+            append(wal, 1, &[40], Durability::Buffered);
+            for (sequence, number) in [(2, 6), (3, 7)] {
+                wal.append(&[Payload::Marker { sequence, number }], Durability::Sync)
+                    .expect("memory takes all");
+            }
+            rotate(wal, env);
+            wal.close().expect("memory takes all");
+        }),
+    ];
+    shapes.into_iter().map(|(name, write)| (name, logs(write))).collect()
+}
+
+/// Writes to a log of the given environment.
+type Script = fn(&Wal, &Env);
+
+fn logs(write: Script) -> Vec<u8> {
+    let disk = SimDisk::new(1);
+    let env = Env::seeded(Arc::new(disk.clone()), 1);
+    let log = ReadyLog::create(&env, WAL_STORE_ID, LogId(1)).expect("memory takes all");
+    write(&Wal::start(&log).expect("memory takes all"), &env);
+    let file = |log| disk.read_file(names::log(LogId(log)).as_str()).unwrap_or_default();
+    let length = u32::try_from(file(1).len()).expect("a small file");
+    [&length.to_le_bytes()[..], &file(1), &file(2)].concat()
+}
+
+fn rotate(wal: &Wal, env: &Env) {
+    wal.sync_to(wal.end()).expect("memory takes all");
+    let next = ReadyLog::create(env, WAL_STORE_ID, LogId(2)).expect("memory takes all");
+    wal.rotate(&next).expect("memory takes all");
+}
+
+/// Appends one group of batches with values of these lengths.
+fn append(wal: &Wal, first: Sequence, lengths: &[usize], durability: Durability) {
+    let batches: Vec<Batch> = lengths
+        .iter()
+        .map(|&length| {
+            let mut batch = Batch::new();
+            batch.put(TreeId(1), b"key", &vec![b'v'; length]).expect("it keeps the limits");
+            batch
+        })
+        .collect();
+    let group: Vec<Payload<'_>> = (first..)
+        .zip(&batches)
+        .map(|(first_sequence, batch)| {
+            let (operations, encoded) = (batch.operations(), batch.encoded());
+            Payload::Batch { first_sequence, operations, encoded }
+        })
+        .collect();
+    wal.append(&group, durability).expect("memory takes all");
+}
+
+#[test]
+fn corpus_holds_a_log_of_each_shape() {
+    let folder = fuzz_folder().join("corpus/wal_file");
+    for (name, bytes) in wal_file_seeds() {
+        if std::env::var_os("SILTSTONE_BLESS").is_some() {
+            fs::write(folder.join(name), &bytes).expect("a writable corpus");
+        }
+        assert!(fs::read(folder.join(name)).is_ok_and(|file| file == bytes), "{name} differs");
+    }
+}
+
+#[test]
+fn wal_file_corpus_is_replayed() {
+    assert!(replay("wal_file", super::wal_file) >= wal_file_seeds().len());
+}
+
+proptest! {
+    #[test]
+    fn mutated_logs_break_no_promise(
+        seed in 0_usize..4,
+        mutations in proptest::collection::vec((any::<u16>(), any::<u8>()), 1..12),
+    ) {
+        let (_, mut bytes) = wal_file_seeds().swap_remove(seed);
+        for (place, byte) in mutations {
+            let written: Vec<usize> = (0..bytes.len()).filter(|&at| bytes[at] != 0).collect();
+            bytes[written[usize::from(place) % written.len()]] = byte;
+        }
+        super::wal_file(&bytes);
+    }
 }

@@ -83,7 +83,7 @@ fn a_writer_waits_for_zeros_in_its_way() {
         let append = scope.spawn(|| bench.wal.append(&[owned[0].payload()], Durability::Sync));
         thread::sleep(Duration::from_millis(50));
         assert!(!append.is_finished(), "the claim is in its way");
-        write_all_at(&*claim.log, claim.range.start, &[&[0; 1 << 20]]).unwrap();
+        write_all_at(&*claim.log, claim.range.start, &[&vec![0; 1 << 20]]).unwrap();
         bench.wal.stream.end_claim(&claim, Zeroed::Written);
         append.join().unwrap().unwrap();
     });
