@@ -103,6 +103,7 @@ pub(crate) struct GetArgs {
 
 /// Options of `scan`.
 #[derive(Clone, Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct ScanArgs {
     /// Collection, or COLLECTION/TENANT.
     #[arg(value_name = "COLLECTION[/TENANT]")]

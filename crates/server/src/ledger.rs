@@ -183,12 +183,7 @@ impl Ledger {
 
     /// Whether every acknowledged commit is among the rows. A torn last line (the process was
     /// killed while it wrote) acknowledges nothing.
-    pub(crate) fn verify_acks(
-        &self,
-        snapshot: &Snapshot,
-        trees: &Trees,
-        acks: impl Read,
-    ) -> Result<u64> {
+    pub(crate) fn verify_acks(snapshot: &Snapshot, trees: &Trees, acks: impl Read) -> Result<u64> {
         let mut reader = BufReader::new(acks);
         let mut acknowledged = 0;
         let mut buffer = Vec::new();

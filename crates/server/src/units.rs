@@ -23,7 +23,7 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     let lower = text.trim().to_ascii_lowercase();
     let digits = lower.trim_end_matches(|c: char| !c.is_ascii_digit());
     let unit = lower[digits.len()..].trim();
-    let number: u64 = digits.trim().parse().map_err(|_| explain(text))?;
+    let number: u64 = digits.trim().parse().ok().ok_or_else(|| explain(text))?;
     let factor = match unit {
         "" | "b" => 1,
         unit => UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(|| explain(text))?.1,
@@ -41,9 +41,10 @@ pub(crate) fn show_bytes(bytes: u64) -> String {
 }
 
 /// Bytes a second over a time.
+#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
 pub(crate) fn show_rate(bytes: u64, time: Duration) -> String {
-    let seconds = time.as_secs_f64().max(1e-9);
-    format!("{:.1} MiB/s", bytes as f64 / (1 << 20) as f64 / seconds)
+    let mebibytes = bytes as f64 / f64::from(1 << 20);
+    format!("{:.1} MiB/s", mebibytes / time.as_secs_f64().max(1e-9))
 }
 
 #[cfg(test)]

@@ -46,6 +46,7 @@ enum Slot<T> {
 
 /// What a waiting caller does next.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Turn<T> {
     /// It leads: take a group, and hand the lead over.
     Lead,
@@ -72,6 +73,9 @@ impl<W, T> Queue<W, T> {
 
     /// Takes requests off the front while `more` wants them; `more` sees how many were taken.
     /// Only the leader calls this.
+    ///
+    /// # Panics
+    /// When nobody leads.
     pub fn take(&self, mut more: impl FnMut(usize, &W) -> bool) -> Vec<Arc<Request<W, T>>> {
         let mut state = lock(&self.state);
         assert!(state.led, "only a leader takes requests");
@@ -86,6 +90,9 @@ impl<W, T> Queue<W, T> {
     }
 
     /// Gives the lead to the thread at the front, if any.
+    ///
+    /// # Panics
+    /// When nobody leads.
     pub fn hand_over(&self) {
         let mut state = lock(&self.state);
         assert!(state.led, "only a leader hands over");
@@ -118,6 +125,9 @@ impl<W, T> Request<W, T> {
     }
 
     /// Sets the outcome and wakes the caller.
+    ///
+    /// # Panics
+    /// When the request is finished already.
     pub fn finish(&self, outcome: Result<T>) {
         self.set(Slot::Done(outcome));
     }
@@ -153,7 +163,9 @@ mod tests {
         assert!(matches!(first.wait(), Turn::Lead));
         let group = queue.take(|_, _| true);
         queue.hand_over();
-        group.iter().for_each(|request| request.finish(Ok(request.work * 10)));
+        for request in &group {
+            request.finish(Ok(request.work * 10));
+        }
         assert!(matches!(first.wait(), Turn::Done(Ok(10))));
         assert!(matches!(second.wait(), Turn::Done(Ok(20))));
         assert!(matches!(queue.push(3).wait(), Turn::Lead), "nobody leads an empty queue");
@@ -189,7 +201,9 @@ mod tests {
                                     let group = queue.take(|taken, _| taken < 3);
                                     led.fetch_sub(1, Ordering::SeqCst);
                                     queue.hand_over();
-                                    group.iter().for_each(|one| one.finish(Ok(one.work)));
+                                    for one in &group {
+                                        one.finish(Ok(one.work));
+                                    }
                                 }
                             }
                         };

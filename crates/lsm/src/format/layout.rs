@@ -1,5 +1,7 @@
 //! Layouts as tables: one source for the code, the compile-time check and `docs/format.md`.
 
+use std::fmt::Write;
+
 /// One fixed-width field: name, offset and size in bytes.
 pub type Field = (&'static str, usize, usize);
 
@@ -22,7 +24,7 @@ pub const fn fills(fields: &[Field], length: usize) -> bool {
 pub fn render(fields: &[Field]) -> String {
     let mut out = String::from("offset  size  field\n");
     for (name, offset, size) in fields {
-        out.push_str(&format!("{offset:>6}  {size:>4}  {name}\n"));
+        writeln!(out, "{offset:>6}  {size:>4}  {name}").expect("a string takes all text");
     }
     out
 }

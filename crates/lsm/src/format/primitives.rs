@@ -129,8 +129,10 @@ impl<'a> Decoder<'a> {
     /// # Errors
     /// As [`Decoder::varint`], or when it is larger than `max`.
     pub fn length(&mut self, max: usize) -> Result<usize, Reason> {
-        let length = usize::try_from(self.varint()?).map_err(|_| "a length is too large")?;
-        if length <= max { Ok(length) } else { Err("a length is over its limit") }
+        match usize::try_from(self.varint()?) {
+            Ok(length) if length <= max => Ok(length),
+            _ => Err("a length is over its limit"),
+        }
     }
 
     /// Takes a length (a varint, at most `max`) and that many bytes.
@@ -146,10 +148,12 @@ impl<'a> Decoder<'a> {
 /// Appends a varint.
 pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
+        let [low, ..] = value.to_le_bytes();
+        out.push(low | 0x80);
         value >>= 7;
     }
-    out.push(value as u8);
+    let [low, ..] = value.to_le_bytes();
+    out.push(low);
 }
 
 /// Appends a length as a varint, then the bytes.
@@ -282,7 +286,7 @@ mod tests {
 
     #[test]
     fn piece_hash_does_not_depend_on_the_split() {
-        let bytes: Vec<u8> = (0..HASH_PIECE_BYTES * 2 + 77).map(|i| (i % 251) as u8).collect();
+        let bytes: Vec<u8> = (0..=250_u8).cycle().take(HASH_PIECE_BYTES * 2 + 77).collect();
         let mut whole = PieceHasher::default();
         whole.update(&bytes);
         let mut split = PieceHasher::default();

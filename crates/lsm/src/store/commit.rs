@@ -9,7 +9,10 @@ use std::sync::{Arc, Mutex, atomic::Ordering};
 
 use crate::{
     batch::{Batch, Operation},
-    commit::queue::{Request, Turn},
+    commit::{
+        order::Failed,
+        queue::{Request, Turn},
+    },
     error::{Error, ErrorKind, Result},
     format::names,
     manifest::{Edit, Record},
@@ -62,18 +65,15 @@ impl Core {
         let room = self.wait_for_room();
         let mut bytes = 0;
         let mut alone = false;
-        let group = self.queue.take(|taken, work| {
-            let fits = match work {
-                Work::Write { batch, .. } => {
-                    bytes += batch.encoded().len();
-                    !alone && (taken == 0 || bytes <= GROUP_BYTES_MAX)
-                }
-                Work::Edit(_) | Work::Barrier(_) => {
-                    alone = true;
-                    taken == 0
-                }
-            };
-            fits
+        let group = self.queue.take(|taken, work| match work {
+            Work::Write { batch, .. } => {
+                bytes += batch.encoded().len();
+                !alone && (taken == 0 || bytes <= GROUP_BYTES_MAX)
+            }
+            Work::Edit(_) | Work::Barrier(_) => {
+                alone = true;
+                taken == 0
+            }
         });
         let placed = room.and_then(|()| self.place(&group));
         self.queue.hand_over();
@@ -82,7 +82,9 @@ impl Core {
             Ok(None) => {}
             Err(error) => {
                 self.note_failure(&error);
-                group.iter().for_each(|member| member.finish(Err(error.repeat())));
+                for member in group {
+                    member.finish(Err(error.repeat()));
+                }
             }
         }
     }
@@ -113,13 +115,12 @@ impl Core {
             let Work::Write { batch, durability } = &member.work else {
                 unreachable!("groups of writes hold writes alone");
             };
-            match log.check(batch) {
-                Err(error) => refused.push((member, error)),
-                Ok(()) => {
-                    writes.push((member, batch, *durability, sequence));
-                    sequence += u64::from(batch.operations());
-                }
+            if let Err(error) = log.check(batch) {
+                refused.push((member, error));
+                continue;
             }
+            writes.push((member, batch, *durability, sequence));
+            sequence += u64::from(batch.operations());
         }
         let placed = if writes.is_empty() {
             None
@@ -127,7 +128,9 @@ impl Core {
             self.reserve(log, sequence)?;
             Some(self.append_writes(log, &writes, sequence)?)
         };
-        refused.into_iter().for_each(|(member, error)| member.finish(Err(error)));
+        for (member, error) in refused {
+            member.finish(Err(error));
+        }
         Ok(placed)
     }
 
@@ -211,13 +214,12 @@ impl Core {
     }
 
     /// Makes a placed group durable and visible, and tells its members.
-    fn finish(&self, placed: Placed) {
-        let Placed { number, last, sync_to, edit, members } = placed;
-        let outcome = self.publish(number, last, sync_to, edit, &members);
+    fn finish(&self, mut placed: Placed) {
+        let outcome = self.publish(&mut placed);
         if let Err(error) = &outcome {
             self.note_failure(error);
         }
-        for (member, committed) in members {
+        for (member, committed) in placed.members {
             member.finish(match &outcome {
                 Ok(()) => Ok(committed),
                 Err(error) => Err(error.repeat()),
@@ -225,30 +227,23 @@ impl Core {
         }
     }
 
-    fn publish(
-        &self,
-        number: u64,
-        last: Sequence,
-        sync_to: Option<Position>,
-        edit: Option<Edit>,
-        members: &[(Member, Committed)],
-    ) -> Result<()> {
-        if let Some(position) = sync_to {
+    fn publish(&self, placed: &mut Placed) -> Result<()> {
+        if let Some(position) = placed.sync_to {
             self.wal.sync_to(position).map_err(indeterminate)?;
         }
-        let turn = self.order.turn(number).map_err(|_| behind_a_failure())?;
-        if let Some(edit) = edit {
+        let turn = self.order.turn(placed.number).map_err(behind_a_failure)?;
+        if let Some(edit) = placed.edit.take() {
             // The WAL is durable up to the edit's marker: rule 13.
             let outcome = self.manifest.commit(edit).map_err(indeterminate)?;
             self.install(|_| ());
             self.retire(outcome.obsolete);
         }
-        if let Some((member, committed)) = members.first()
+        if let Some((member, committed)) = placed.members.first()
             && let Work::Barrier(Some(collector)) = &member.work
         {
             collector.begin(self, committed.sequence);
         }
-        turn.publish(|| self.visible.store(last, Ordering::Release));
+        turn.publish(|| self.visible.store(placed.last, Ordering::Release));
         Ok(())
     }
 
@@ -372,7 +367,7 @@ fn indeterminate(error: Error) -> Error {
     Error::new(ErrorKind::Indeterminate, message).caused_by(error)
 }
 
-fn behind_a_failure() -> Error {
+fn behind_a_failure(_: Failed) -> Error {
     let message = "an earlier commit failed, so this one may or may not be there after the store \
                    is opened again";
     Error::new(ErrorKind::Indeterminate, message)

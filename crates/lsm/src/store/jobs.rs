@@ -23,11 +23,14 @@ use crate::{
     version::Segment,
 };
 
+/// One bounded step of a job; whether there was something to do.
+pub(crate) type Job = fn(&Core) -> Result<bool>;
+
 impl Core {
     /// Runs the most urgent job that has something to do.
     pub(crate) fn step(&self) -> Result<Step> {
         self.poison.check()?;
-        let jobs: [(fn(&Self) -> Result<bool>, Step); 6] = [
+        let jobs: [(Job, Step); 6] = [
             (Self::flush_step, Step::Flushed),
             (Self::reap_step, Step::Reaped),
             (Self::ready_log_step, Step::PreparedLog),
@@ -113,9 +116,13 @@ impl Core {
         if let Some(flushed) = flushed {
             add(&self.counters.flushed_bytes, flushed.length);
             let segments = pinned(&flushed, &outcome);
-            collectors.iter().for_each(|collector| collector.deliver(&segments));
+            for collector in &collectors {
+                collector.deliver(&segments);
+            }
         } else {
-            collectors.iter().for_each(|collector| collector.deliver(&[]));
+            for collector in &collectors {
+                collector.deliver(&[]);
+            }
         }
         self.retire(outcome.obsolete);
         Ok(())
@@ -243,10 +250,11 @@ fn pinned(flushed: &Flushed, outcome: &Outcome) -> Vec<Arc<Segment>> {
         .expect("the edit added the file: it is used, or obsolete at once");
     let segment = |(tree, offset, meta): &(TreeId, u64, SegmentMeta)| {
         let live = in_version.and_then(|used| used.segments.get(offset));
-        live.map(Arc::clone).unwrap_or_else(|| {
+        let dropped = || {
             let file = Arc::clone(handle);
             Arc::new(Segment::new(*tree, 0, file, *offset, meta.clone()))
-        })
+        };
+        live.map_or_else(dropped, Arc::clone)
     };
     flushed.segments.iter().map(segment).collect()
 }

@@ -7,7 +7,10 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
-    sync::{Arc, Mutex, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -20,6 +23,7 @@ use siltstone_io::{
 
 use crate::{
     cache::BlockCache,
+    commit::{order::Order, queue::Queue},
     error::{Error, ErrorKind, Result},
     flush,
     format::names,
@@ -29,6 +33,10 @@ use crate::{
     store::{
         commit::apply,
         core::{Core, LogState, Published},
+        metrics::Counters,
+        poison::Poison,
+        pressure::{LastFailure, Stall},
+        signal::Signal,
     },
     types::{FileId, LogId, SEQUENCE_RESERVATION, Sequence, TreeId},
     version::SegmentOpener,
@@ -265,21 +273,21 @@ fn assemble(parts: Parts) -> Result<Core> {
         report,
         opener,
         manifest,
-        queue: Default::default(),
-        order: Default::default(),
+        queue: Queue::default(),
+        order: Order::default(),
         ready_log: Mutex::default(),
         install: Mutex::default(),
         sealed: Mutex::default(),
         obsolete: Mutex::default(),
         reserved_names: Mutex::default(),
-        poison: Default::default(),
-        stall: Default::default(),
-        flush_failure: Default::default(),
-        compaction_failure: Default::default(),
-        closing: Default::default(),
-        signal: Default::default(),
-        log_signal: Default::default(),
-        counters: Default::default(),
+        poison: Poison::default(),
+        stall: Stall::default(),
+        flush_failure: LastFailure::default(),
+        compaction_failure: LastFailure::default(),
+        closing: AtomicBool::default(),
+        signal: Signal::default(),
+        log_signal: Signal::default(),
+        counters: Counters::default(),
         flushing: Mutex::default(),
         compacting: Mutex::default(),
         cutting: Mutex::default(),

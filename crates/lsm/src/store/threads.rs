@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     error::{Error, ErrorKind, Result},
-    store::{core::Core, signal::Signal},
+    store::{core::Core, jobs::Job, signal::Signal},
 };
 
 /// How long a thread waits after a failure.
@@ -24,8 +24,6 @@ pub(crate) struct Threads {
     core: Arc<Core>,
     handles: Vec<JoinHandle<()>>,
 }
-
-type Job = fn(&Core) -> Result<bool>;
 
 /// What one thread does, and what wakes it.
 #[derive(Clone, Copy)]

@@ -45,7 +45,7 @@ fn enumerate(name: &str, script: &[Op]) {
             tried.double_crashes += 1;
         }
     }
-    println!("{name}: {tried:?}");
+    crate::script::say(&format!("{name}: {tried:?}"));
 }
 
 /// The number of commits that a crash may not take.
@@ -68,7 +68,7 @@ fn recover(disk: &SimDisk, run: &Run, crash: Crash, context: &str) {
     };
     assert_eq!(rows(&found_again), rows(&found), "{context}: a second open changes nothing");
     again.create_collection("after the crash").unwrap_or_else(|e| panic!("{context}: {e}"));
-    let leftovers = |path: &String| path.ends_with(".tmp");
+    let leftovers = |path: &String| path.contains(".tmp");
     assert!(!disk.paths().iter().any(leftovers), "{context}: {:?}", disk.paths());
 }
 

@@ -38,46 +38,53 @@ fn check_recovery(disk: &SimDisk, run: &Run, crash: Crash, context: &str) {
     store.verify(&mut |_, _| ()).unwrap_or_else(|error| panic!("{context}: {error}"));
 }
 
-fn fail_each(fault: Fault, forever: bool) {
+/// How long a fault lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lasts {
+    Once,
+    ForEver,
+}
+
+fn fail_each(fault: Fault, how: Lasts) {
     let mut tried = 0;
     for nth in 1.. {
         let sim = SimDisk::new(1);
         let faults = Arc::new(FaultDisk::new(Arc::new(sim.clone())));
         let rule = FaultRule::new(fault).at(nth);
-        faults.inject(if forever { rule.forever() } else { rule });
+        faults.inject(if how == Lasts::ForEver { rule.forever() } else { rule });
         let run = Runner::new(Arc::clone(&faults) as _, small_options()).run(&script());
         if faults.fired() == 0 {
             assert_eq!(run.error, None, "without a fault the script runs");
             break;
         }
         tried += 1;
-        let context = format!("{fault:?} at operation {nth} (forever: {forever})");
+        let context = format!("{fault:?} at operation {nth} ({how:?})");
         assert_ne!(run.error, Some(ErrorKind::Invalid), "{context}");
         check_recovery(&sim, &run, Crash::All, &context);
         check_recovery(&sim, &run, Crash::Nothing, &context);
     }
-    println!("{fault:?} (forever: {forever}): {tried} operations failed in turn");
+    crate::script::say(&format!("{fault:?}, {how:?}: {tried} operations failed in turn"));
     assert!(tried > 100, "the script is long enough: {tried}");
 }
 
 #[test]
 fn a_device_error_at_any_operation_loses_nothing() {
-    fail_each(Fault::Device, false);
+    fail_each(Fault::Device, Lasts::Once);
 }
 
 #[test]
 fn a_dead_device_from_any_operation_on_loses_nothing() {
-    fail_each(Fault::Device, true);
+    fail_each(Fault::Device, Lasts::ForEver);
 }
 
 #[test]
 fn a_full_disk_at_any_operation_loses_nothing() {
-    fail_each(Fault::NoSpace, false);
+    fail_each(Fault::NoSpace, Lasts::Once);
 }
 
 #[test]
 fn a_disk_that_stays_full_from_any_operation_on_loses_nothing() {
-    fail_each(Fault::NoSpace, true);
+    fail_each(Fault::NoSpace, Lasts::ForEver);
 }
 
 #[test]

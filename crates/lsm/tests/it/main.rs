@@ -2,11 +2,19 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
 mod crash;
+#[cfg(test)]
 mod damage;
+#[cfg(test)]
 mod faults;
+#[cfg(test)]
 mod model;
+#[cfg(test)]
 mod order;
+#[cfg(test)]
 mod script;
+#[cfg(test)]
 mod threads;
+#[cfg(test)]
 mod trace;

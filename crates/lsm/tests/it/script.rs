@@ -318,9 +318,9 @@ fn apply_edit(state: &mut State, op: &Op) {
 /// Everything a store holds. COLD tenants are activated to be read.
 pub(crate) fn dump(store: &Store) -> Result<State> {
     let mut state = State::new();
-    for (name, collection) in store.catalog().collections.iter() {
+    for (name, collection) in &store.catalog().collections {
         state.insert((name.to_string(), None), rows(store, name, None)?);
-        for (tenant, info) in collection.tenants.iter() {
+        for (tenant, info) in &collection.tenants {
             if info.status == TenantStatus::Cold {
                 state.insert(cold_mark(name, tenant), Rows::new());
                 store.set_tenant_status(name, &[tenant], TenantStatus::Hot)?;
@@ -371,7 +371,7 @@ fn restore(store: &Store, prefix: &str) -> Result<()> {
     }
     stream.finish()?;
     let mut plan = RestorePlan { collections: Vec::new(), sequence: cut.sequence };
-    for (name, collection) in cut.catalog.collections.iter() {
+    for (name, collection) in &cut.catalog.collections {
         let tenants = collection.tenants.iter().map(|(tenant, info)| RestoredTenant {
             name: tenant.to_string(),
             status: info.status,
@@ -383,4 +383,10 @@ fn restore(store: &Store, prefix: &str) -> Result<()> {
     }
     assert!(segments.is_empty(), "a cut holds segments of its catalog's trees alone");
     ticket.commit(plan)
+}
+
+/// Prints what a test tried (shown with `--nocapture`).
+#[expect(clippy::print_stdout, reason = "the counts are what a reader of the test wants to see")]
+pub(crate) fn say(text: &str) {
+    println!("{text}");
 }

@@ -13,12 +13,14 @@ fn golden(name: &str, setup: &[Op], traced: &[Op]) {
     let trace = Arc::new(TraceDisk::new(Arc::new(SimDisk::new(1))));
     let mut runner = Runner::new(Arc::clone(&trace) as _, small_options());
     runner.open().unwrap();
-    setup.iter().for_each(|op| runner.apply(op).unwrap());
+    for op in setup {
+        runner.apply(op).unwrap();
+    }
     trace.clear();
-    traced.iter().for_each(|op| {
+    for op in traced {
         trace.note(&format!("# {op:?}"));
         runner.apply(op).unwrap();
-    });
+    }
     let text = trace.text();
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {

@@ -81,7 +81,7 @@ fn check_acks(store: &Store, acks: &Path) -> Result<Verified> {
         };
         let snapshot = store.snapshot();
         let ledger = Ledger::read(&snapshot, &trees)?;
-        let acknowledged = ledger.verify_acks(&snapshot, &trees, &file)?;
+        let acknowledged = Ledger::verify_acks(&snapshot, &trees, &file)?;
         Ok(Verified { acknowledged, ..ledger.verify_files(&snapshot, &trees)? })
     };
     verify().map_err(|error: anyhow::Error| Damage(format!("{error:#}")).into())

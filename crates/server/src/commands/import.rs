@@ -45,7 +45,8 @@ pub(crate) fn run(args: &ImportArgs, output: Output) -> Result<()> {
     let tree = find_or_create(&store, &args.target)?;
     let bar = Bar::bytes("import", length);
     let mut imported = Imported { kind: "result", ..Imported::default() };
-    let outcome = import(input, &store, tree, args, &bar, &mut imported);
+    let into = Into { store: &store, tree, key: &args.key, bar: &bar };
+    let outcome = import(input, &into, &mut imported);
     bar.finish();
     outcome.with_context(|| format!("import of {} failed", args.file.display()))?;
     store.close()?;
@@ -80,14 +81,16 @@ fn find_or_create(store: &Store, target: &Target) -> Result<TreeId> {
     Ok(tree(store, target)?)
 }
 
-fn import(
-    input: Box<dyn Read>,
-    store: &Store,
+/// Where the rows go.
+struct Into<'a> {
+    store: &'a Store,
     tree: TreeId,
-    args: &ImportArgs,
-    bar: &Bar,
-    imported: &mut Imported,
-) -> Result<()> {
+    key: &'a str,
+    bar: &'a Bar,
+}
+
+fn import(input: Box<dyn Read>, into: &Into<'_>, imported: &mut Imported) -> Result<()> {
+    let &Into { store, tree, key: field, bar } = into;
     let mut reader = BufReader::with_capacity(1 << 20, input);
     let mut line = Vec::new();
     let mut batch = Batch::new();
@@ -106,7 +109,7 @@ fn import(
         if value.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        let key = key_of(value, &args.key).with_context(|| format!("line {}", imported.lines))?;
+        let key = key_of(value, field).with_context(|| format!("line {}", imported.lines))?;
         let again = !batch_keys.insert(key.clone()) || store.get(tree, &key)?.is_some();
         imported.duplicates += u64::from(again);
         imported.rows += u64::from(!again);

@@ -262,17 +262,17 @@ pub(crate) fn print_rows(args: &StoreArgs) -> Result<()> {
     std::io::Write::flush(&mut out).context("cannot write rows")
 }
 
+/// A folder that nobody else uses.
+fn temporary_folder() -> PathBuf {
+    let mut id = [0; 8];
+    SystemEntropy.fill(&mut id);
+    std::env::temp_dir().join(format!("siltstone-demo-{:016x}", u64::from_le_bytes(id)))
+}
+
 impl Folders {
     fn make(wanted: Option<&Path>) -> Result<Self> {
-        let (root, temporary) = match wanted {
-            Some(root) => (root.to_path_buf(), false),
-            None => {
-                let mut id = [0; 8];
-                SystemEntropy.fill(&mut id);
-                let name = format!("siltstone-demo-{:016x}", u64::from_le_bytes(id));
-                (std::env::temp_dir().join(name), true)
-            }
-        };
+        let root = wanted.map_or_else(temporary_folder, Path::to_path_buf);
+        let temporary = wanted.is_none();
         std::fs::create_dir_all(&root)
             .with_context(|| format!("cannot make the folder {}", root.display()))?;
         let taken = ["store", "restored", "backups", "acks.log"].map(|name| root.join(name));

@@ -48,6 +48,7 @@ pub(crate) struct Latency {
 }
 
 impl From<&Histogram<u64>> for Latency {
+    #[expect(clippy::cast_precision_loss, reason = "a latency has far fewer digits")]
     fn from(nanos: &Histogram<u64>) -> Self {
         let micros = |quantile| nanos.value_at_quantile(quantile) as f64 / 1e3;
         let (p50_us, p99_us, p999_us) = (micros(0.5), micros(0.99), micros(0.999));

@@ -11,7 +11,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
 use siltstone_io::env::{Clock, Entropy, SeededEntropy, SystemClock, SystemEntropy};
 use siltstone_lsm::{batch::Batch, options::Durability, store::Store};
@@ -108,7 +108,7 @@ impl Writers {
     pub(crate) fn join(self) -> Result<Latencies> {
         let mut sum = Latencies::new()?;
         for thread in self.threads {
-            let latencies = thread.join().map_err(|_| anyhow!("a writer thread panicked"))??;
+            let latencies = thread.join().ok().context("a writer thread panicked")??;
             sum.before.add(&latencies.before)?;
             sum.during.add(&latencies.during)?;
         }
@@ -247,7 +247,7 @@ impl Writer {
         } else {
             self.delete(&key)?;
         }
-        let nanos = u64::try_from((self.clock.monotonic() - started).as_nanos())?;
+        let nanos = u64::try_from(self.clock.monotonic().saturating_sub(started).as_nanos())?;
         let (histogram, index) = match phase {
             Phase::During => (&mut self.latencies.during, 1),
             _ => (&mut self.latencies.before, 0),
