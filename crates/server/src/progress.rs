@@ -3,7 +3,12 @@
 
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+
+/// Bytes with a binary unit, three digits or more.
+pub(crate) fn show_bytes(bytes: u64) -> String {
+    HumanBytes(bytes).to_string()
+}
 
 /// A bar over bytes.
 #[derive(Debug)]

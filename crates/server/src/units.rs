@@ -35,11 +35,6 @@ fn explain(text: &str) -> String {
     format!("'{text}' is not a size; write a number of bytes, or such as 64MiB, 2GiB, 500MB")
 }
 
-/// Bytes with a binary unit, three digits or more.
-pub(crate) fn show_bytes(bytes: u64) -> String {
-    indicatif::HumanBytes(bytes).to_string()
-}
-
 /// Bytes a second over a time.
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
 pub(crate) fn show_rate(bytes: u64, time: Duration) -> String {

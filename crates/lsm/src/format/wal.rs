@@ -19,6 +19,10 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod mask;
+
+pub use self::mask::apply_mask;
+use self::mask::{bits_upto_two, choose_mask};
 use crate::{
     format::{
         layout::{Field, fills},
@@ -530,31 +534,6 @@ pub fn is_zero(bytes: &[u8]) -> bool {
     words.iter().all(|word| *word == [0; 8]) && rest.iter().all(|&byte| byte == 0)
 }
 
-/// Masks tried in this order until no sector has exactly one bit set.
-const MASKS: [u8; 8] = [0x00, 0x5a, 0xa5, 0xff, 0x33, 0xcc, 0x0f, 0xf0];
-
-/// Sets or takes off a mask.
-pub fn apply_mask(payload: &mut [u8], mask: u8) {
-    if mask != 0 {
-        for byte in payload {
-            *byte ^= mask;
-        }
-    }
-}
-
-fn choose_mask(start: u64, body: &[u8], payload_bytes: usize) -> u8 {
-    let all_show = |mask: u8| {
-        let mut left = payload_bytes;
-        sectors(start, body).all(|(_, bytes)| {
-            let masked = bytes.len().min(left);
-            left = left.saturating_sub(masked);
-            let (payload, rest) = bytes.split_at_checked(masked).unwrap_or((bytes, &[]));
-            bits_upto_two(payload, mask).saturating_add(bits_upto_two(rest, 0)) != 1
-        })
-    };
-    MASKS.into_iter().find(|&mask| all_show(mask)).unwrap_or(0)
-}
-
 fn bitmap_of(place: &Place, body: &[u8]) -> Vec<u8> {
     let mut bitmap = vec![0_u8; place.bitmap_bytes];
     for (sector, bytes) in sectors(place.payload_start(), body) {
@@ -571,18 +550,6 @@ fn bitmap_of(place: &Place, body: &[u8]) -> Vec<u8> {
 
 fn bit_at(bitmap: &[u8], bit: u64) -> bool {
     bitmap.get(usize_of(bit >> 3)).is_some_and(|byte| byte & (1 << (bit & 7)) != 0)
-}
-
-/// How many bits are set under the mask, but no more than are needed to know that it is two.
-fn bits_upto_two(bytes: &[u8], mask: u8) -> u32 {
-    let mut bits = 0_u32;
-    for byte in bytes {
-        bits = bits.saturating_add((byte ^ mask).count_ones());
-        if bits >= 2 {
-            break;
-        }
-    }
-    bits
 }
 
 /// The bytes from file offset `start`, cut where sectors end, with the number of the sector.

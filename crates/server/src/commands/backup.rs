@@ -25,8 +25,8 @@ use crate::{
     cli::{BackupIdArgs, CreateArgs, RepositoryArgs},
     commands::open,
     outcome::Output,
-    progress::Bar,
-    units::{show_bytes, show_rate},
+    progress::{Bar, show_bytes},
+    units::show_rate,
 };
 
 /// Time between two looks at a running operation.

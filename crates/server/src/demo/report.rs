@@ -5,10 +5,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::{
-    demo::rows::Compared,
-    units::{show_bytes, show_rate},
-};
+use crate::{demo::rows::Compared, progress::show_bytes, units::show_rate};
 
 /// Everything that was measured and compared.
 #[derive(Debug, Serialize)]
