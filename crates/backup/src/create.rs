@@ -38,7 +38,7 @@ use crate::{
 };
 
 /// How long a prune waits between condemning a chunk and removing it.
-pub const PRUNE_GRACE: Duration = Duration::from_secs(48 * 3600);
+pub const PRUNE_GRACE: Duration = Duration::from_hours(48);
 
 /// How often chunks may be condemned under a backup that is about to commit.
 const RESCUES_MAX: usize = 4;

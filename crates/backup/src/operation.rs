@@ -246,7 +246,7 @@ impl Operation {
         if self.journals.is_cancel_requested(self.shared.attempt)? {
             self.shared.cancel.cancel();
         }
-        if look % LOOKS_PER_NOTE != 0 {
+        if !look.is_multiple_of(LOOKS_PER_NOTE) {
             return Ok(());
         }
         let free = self.env.disk.free_bytes()?;

@@ -28,7 +28,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Longest time for one request without a body, and for one part of a body.
 const CONTROL_TIMEOUT: Duration = Duration::from_secs(20);
-const PART_TIMEOUT: Duration = Duration::from_secs(60);
+const PART_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Tries after the first, and the delays between them before jitter.
 const RETRIES_MAX: usize = 5;

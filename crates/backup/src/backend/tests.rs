@@ -62,7 +62,7 @@ fn ranges_are_exact(backend: &dyn Backend) {
 
 fn writers_publish_at_the_end_alone(backend: &dyn Backend) {
     let name = ChunkId([0xab; 16]).object();
-    let piece = |i: usize| Bytes::from(vec![i as u8; 700_001]);
+    let piece = |i: usize| Bytes::from(vec![b'a' + u8::try_from(i).unwrap(); 700_001]);
     let pieces = 2 * PART_BYTES / 700_000 + 3;
     let mut writer = backend.writer(&name).unwrap();
     for i in 0..pieces {
@@ -138,7 +138,7 @@ fn simulated_folder_conforms() {
     let disk = SimDisk::new(7);
     conforms(&open_disk(Env::seeded(Arc::new(disk.clone()), 7)).unwrap());
     let mut left: Vec<String> = disk.paths();
-    left.retain(|path| path.contains('.') && !path.ends_with(".tmp"));
+    left.retain(|path| path != ".tmp" && path.contains('.'));
     assert!(left.is_empty(), "{left:?}");
 }
 

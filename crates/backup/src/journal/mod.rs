@@ -88,10 +88,19 @@ pub(crate) struct Entry {
     pub(crate) objects: Vec<String>,
     /// Recorded just before the commit; the names a restore makes.
     pub(crate) committing: Option<Vec<String>>,
-    /// Whether a failed attempt left nothing in the repository.
-    pub(crate) cleaned: bool,
+    /// What it left in the repository that only this journal knows.
+    pub(crate) leftovers: Leftovers,
     /// Whether its process lives.
     pub(crate) alive: bool,
+}
+
+/// Whether an attempt left objects behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leftovers {
+    /// Nobody has looked yet.
+    Possible,
+    /// They are gone.
+    None,
 }
 
 impl Journals {
@@ -103,7 +112,7 @@ impl Journals {
     /// Starts the journal of a new operation, which is now STARTED.
     pub(crate) fn begin(&self, begin: &Begin) -> Result<Journal> {
         self.make_folder()?;
-        let operation = self.lock(OPERATION_LOCK.to_owned()).map_err(|error| {
+        let operation = self.lock(OPERATION_LOCK).map_err(|error| {
             let busy = error.kind() == IoErrorKind::Locked;
             if !busy {
                 return Error::from(error);
@@ -112,7 +121,7 @@ impl Journals {
             Error::new(ErrorKind::Busy, message).caused_by(error)
         })?;
         let attempt = begin.attempt;
-        let alive = self.lock(format!("{attempt}{LOCK_SUFFIX}"))?;
+        let alive = self.lock(&format!("{attempt}{LOCK_SUFFIX}"))?;
         let log = self.disk().create_log(&path(&format!("{attempt}{JOURNAL_SUFFIX}"))?)?;
         exact::write_all_at(&*log, 0, &[&header()])?;
         let mut journal = Journal {
@@ -133,7 +142,7 @@ impl Journals {
     /// Takes the journal of a dead attempt, to write its end.
     pub(crate) fn adopt(&self, entry: &Entry) -> Result<Journal> {
         let attempt = entry.begin.attempt;
-        let alive = self.lock(format!("{attempt}{LOCK_SUFFIX}"))?;
+        let alive = self.lock(&format!("{attempt}{LOCK_SUFFIX}"))?;
         let log = self.disk().open_log(&path(&format!("{attempt}{JOURNAL_SUFFIX}"))?)?;
         let (_, next) = decode(attempt, &read_log(&*log)?)?;
         Ok(Journal {
@@ -233,7 +242,7 @@ impl Journals {
         if !self.names()?.contains(&name) {
             return Ok(false); // asking for the lock would make the file
         }
-        match self.lock(name) {
+        match self.lock(&name) {
             Ok(_released) => Ok(false),
             Err(error) if error.kind() == IoErrorKind::Locked => Ok(true),
             Err(error) => Err(error.into()),
@@ -265,7 +274,7 @@ impl Journals {
         }
     }
 
-    fn lock(&self, name: String) -> siltstone_io::error::Result<Box<dyn LockGuard>> {
+    fn lock(&self, name: &str) -> siltstone_io::error::Result<Box<dyn LockGuard>> {
         self.disk()
             .lock(&RelPath::new(format!("{FOLDER}/{name}"))?, &std::process::id().to_string())
     }
@@ -349,7 +358,7 @@ impl Entry {
             done: (0, 0, 0),
             objects: Vec::new(),
             committing: None,
-            cleaned: false,
+            leftovers: Leftovers::Possible,
             alive: false,
         };
         for event in events {
@@ -366,7 +375,7 @@ impl Entry {
                 Event::Object { name } => entry.objects.push(name),
                 Event::Committing { names } => entry.committing = Some(names),
                 Event::Refused => entry.committing = None,
-                Event::Cleaned => entry.cleaned = true,
+                Event::Cleaned => entry.leftovers = Leftovers::None,
                 Event::Begin(_) | Event::Unknown => {}
             }
         }
@@ -375,7 +384,7 @@ impl Entry {
 
     /// Whether objects that only this journal knows may be in a repository.
     pub(crate) fn is_unclean(&self) -> bool {
-        self.begin.kind == Kind::Create && !self.cleaned
+        self.begin.kind == Kind::Create && self.leftovers == Leftovers::Possible
     }
 
     /// Whether its process died before it recorded an end.

@@ -75,7 +75,7 @@ impl Scripted {
 }
 
 impl Backend for Scripted {
-    fn describe(&self) -> &str {
+    fn describe(&self) -> &'static str {
         "a script"
     }
 
@@ -249,7 +249,7 @@ fn only_whole_chunks_are_present_however_many_are_asked_for() {
 #[test]
 fn a_copied_chunk_equals_the_first() {
     let repository = repository();
-    let bytes: Vec<u8> = (0..2 * PART_BYTES + 77).map(|i| (i % 251) as u8).collect();
+    let bytes: Vec<u8> = (0..=250).cycle().take(2 * PART_BYTES + 77).collect();
     let chunk = Chunk {
         id: ChunkId([1; 16]),
         codec: Codec::None,
