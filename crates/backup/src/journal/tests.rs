@@ -1,3 +1,5 @@
+//! Journals of living, dead and finished operations, read by their own process and by others.
+
 use siltstone_io::sim::{Crash, SimDisk};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The rules of the repository on memory, and a backend whose puts meet scripted fates.
+
 use std::{ops::Range, sync::Mutex};
 
 use jiff::Timestamp;

@@ -1,3 +1,5 @@
+//! Damaged, missing, swapped and condemned objects: what a restore and the next backup make of them.
+
 use std::sync::Arc;
 
 use bytes::Bytes;

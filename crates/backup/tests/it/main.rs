@@ -1,8 +1,14 @@
 //! Backups and restores of whole stores, end to end.
 
+#[cfg(test)]
 mod cancel;
+#[cfg(test)]
 mod damage;
+#[cfg(test)]
 mod kill;
+#[cfg(test)]
 mod round_trip;
+#[cfg(test)]
 mod slow;
+#[cfg(test)]
 mod support;

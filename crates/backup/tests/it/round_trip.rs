@@ -1,3 +1,5 @@
+//! What comes back is what was there: whole, chosen, renamed, and with little uploaded twice.
+
 use std::sync::Arc;
 
 use siltstone_backup::{
@@ -135,7 +137,7 @@ fn a_cut_taken_before_is_what_is_backed_up() {
     store.clear(birds, Durability::Sync).unwrap();
     store.drop_collection("fish").unwrap();
     let backend = memory();
-    let backups = Backups::new(store.clone()).unwrap();
+    let backups = Backups::new(store).unwrap();
     let handle = backups.create_from(cut, &backend, "before", quick()).unwrap();
     handle.wait().unwrap();
     let (_other_disk, other) = sim_store(9);

@@ -60,9 +60,12 @@ impl Slow {
     fn step(&self) -> Result<()> {
         thread::sleep(self.wait);
         self.requests.fetch_add(1, Ordering::SeqCst);
-        let spent =
-            self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        spent.map(drop).map_err(|_| Error::new(ErrorKind::Denied, "the backend is gone"))
+        let spend = |left: u64| left.checked_sub(1);
+        let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, spend);
+        if left.is_ok() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Denied, "the backend is gone"))
     }
 }
 

@@ -74,7 +74,7 @@ pub(crate) fn content(store: &Store) -> BTreeMap<String, Rows> {
     for collection in store.catalog().collections.values() {
         let name = &collection.name;
         content.insert(name.to_string(), rows(store, collection.tree));
-        for (tenant, Tenant { tree, status }) in collection.tenants.iter() {
+        for (tenant, Tenant { tree, status }) in &collection.tenants {
             store.set_tenant_status(name, &[tenant], TenantStatus::Hot).unwrap();
             content.insert(format!("{name}/{tenant} {status:?}"), rows(store, *tree));
             store.set_tenant_status(name, &[tenant], *status).unwrap();
@@ -96,7 +96,7 @@ pub(crate) fn assert_same(found: &BTreeMap<String, Rows>, expected: &BTreeMap<St
 
 fn rows(store: &Store, tree: TreeId) -> Rows {
     let rows = store.snapshot().scan(tree, (Bound::Unbounded, Bound::Unbounded)).unwrap();
-    rows.map(|row| row.map(|(key, value)| (key.to_vec(), value.to_vec())).unwrap()).collect()
+    rows.map(Result::unwrap).collect()
 }
 
 /// Options that make small chunks in little time.
