@@ -15,8 +15,9 @@ use crate::{
     format::config::Config,
     handle::{Handle, Status},
     journal::{Begin, Entry, Journals, Kind, record::Event},
+    moment::{Timestamp, timestamp},
     names::{AttemptId, BackupId, NodeName},
-    operation::{Operation, millis, timestamp},
+    operation::{Operation, millis},
     options::{CreateOptions, RestoreOptions},
     repository::{IntentHead, Repository, RestoreNote, is_about_bytes, taken},
     restore,
@@ -228,7 +229,7 @@ impl Backups {
         self.store.store_id().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    fn now(&self) -> jiff::Timestamp {
+    fn now(&self) -> Timestamp {
         timestamp(self.store.env().clock.wall())
     }
 }

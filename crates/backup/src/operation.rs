@@ -15,7 +15,6 @@ use std::{
     time::Duration,
 };
 
-use jiff::{SignedDuration, Timestamp};
 use siltstone_io::env::{Clock, Env};
 
 use crate::{
@@ -23,6 +22,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     format::config::Totals,
     journal::{Begin, Journal, Journals, Kind, record::Event},
+    moment::{Timestamp, timestamp},
     names::{AttemptId, BackupId},
     progress::{Progress, ProgressReport},
     state::State,
@@ -304,10 +304,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Milliseconds of a wall clock.
 pub(crate) fn millis(wall: Duration) -> u64 {
     u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A wall clock's time as a timestamp.
-pub(crate) fn timestamp(wall: Duration) -> Timestamp {
-    let since = SignedDuration::try_from(wall).unwrap_or(SignedDuration::ZERO);
-    Timestamp::from_duration(since).unwrap_or(Timestamp::UNIX_EPOCH)
 }

@@ -1,3 +1,5 @@
+//! What a fetch brings back, what it refuses, and what it asks the backend for.
+
 use std::sync::{Arc, atomic::Ordering};
 
 use proptest::prelude::*;

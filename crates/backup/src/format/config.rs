@@ -6,7 +6,6 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use siltstone_lsm::{
     format::primitives::hash,
@@ -20,6 +19,7 @@ use crate::{
         descriptor::PART_BYTES_MAX,
         text::{decimal, hash_hex, hex_array, hex_digits, moment},
     },
+    moment::Timestamp,
     names::{AttemptId, BackupId, NodeName},
 };
 

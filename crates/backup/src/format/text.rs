@@ -174,9 +174,8 @@ pub(super) mod key_option {
 
 /// A moment as RFC 3339 text.
 pub(super) mod moment {
-    use jiff::Timestamp;
-
     use super::{Deserializer, Serializer, parse_str};
+    use crate::moment::Timestamp;
 
     pub(in crate::format) fn serialize<S: Serializer>(
         value: &Timestamp,

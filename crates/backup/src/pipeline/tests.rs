@@ -1,3 +1,5 @@
+//! Chunks are archives of whole segments within their bound; failures come out and leave no half chunk.
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Read,

@@ -1,3 +1,5 @@
+//! What is uploaded, what is referred to, and when a half-dead chunk is given up.
+
 use super::*;
 use crate::{
     backend::Backend,

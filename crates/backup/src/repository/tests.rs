@@ -2,7 +2,6 @@
 
 use std::{ops::Range, sync::Mutex};
 
-use jiff::Timestamp;
 use siltstone_io::sim::SimDisk;
 use siltstone_lsm::format::primitives::hash;
 
@@ -14,6 +13,7 @@ use crate::{
         chunk::Codec,
         config::{PartInfo, Totals},
     },
+    moment::Timestamp,
 };
 
 fn env() -> Env {

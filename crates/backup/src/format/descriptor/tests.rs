@@ -1,4 +1,5 @@
-use jiff::Timestamp;
+//! The descriptor's bytes are pinned; what does not follow its rules is refused, and nothing panics.
+
 use proptest::prelude::*;
 use siltstone_lsm::{
     format::primitives::hash,
@@ -12,6 +13,7 @@ use crate::{
         chunk::{Codec, Frame},
         config::{PartInfo, Totals},
     },
+    moment::Timestamp,
     names::{AttemptId, BackupId, NodeName},
 };
 
