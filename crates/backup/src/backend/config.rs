@@ -12,7 +12,7 @@ const ENDPOINT_DEFAULT: &str = "s3.amazonaws.com";
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum BackendConfig {
-    /// A folder of the operating system; its last component is created if missing.
+    /// A folder of the operating system; its last component is made when it is first written to.
     Folder(PathBuf),
     /// Memory of this process, for tests and rehearsals.
     Memory,

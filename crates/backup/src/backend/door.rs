@@ -14,11 +14,10 @@ use opendal::{
     layers::{RetryEvent, RetryLayer, TimeoutLayer},
     services,
 };
-use siltstone_io::env::Env;
 
 use super::{
     Backend, S3Config,
-    folder::Folder,
+    folder::{Folder, Root},
     message::{Doing, failure},
     operator::Operated,
     runtime::Watch,
@@ -36,8 +35,8 @@ const RETRY_DELAY_MIN: Duration = Duration::from_millis(200);
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(20);
 
 /// Objects in a folder of the operating system or of a simulated disk.
-pub(super) fn folder(env: Env, describe: String) -> Result<Arc<dyn Backend>> {
-    let service = FolderService(Arc::new(Folder::new(env)));
+pub(super) fn folder(root: Root, describe: String) -> Result<Arc<dyn Backend>> {
+    let service = FolderService(Arc::new(Folder::new(root)));
     let operator = Operator::from_parts(OperationContext::default(), Arc::new(service));
     Operated::start(describe, operator.clone(), operator, Watch::default())
 }

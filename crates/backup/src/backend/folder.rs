@@ -7,6 +7,7 @@
 
 use std::{
     ops::Range,
+    path::PathBuf,
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -18,6 +19,7 @@ use siltstone_io::{
     env::Env,
     error::ErrorKind as IoErrorKind,
     exact,
+    os::{OsDisk, StreamEngine},
     path::RelPath,
 };
 
@@ -30,10 +32,27 @@ const LOCK_SUFFIX: &str = ".lock";
 /// The objects below the root of a disk.
 #[derive(Debug)]
 pub(super) struct Folder {
-    env: Env,
+    root: Root,
+    env: OnceLock<Env>,
     session: OnceLock<Session>,
     opening: Mutex<()>,
     files_made: AtomicU64,
+}
+
+/// Where the objects are.
+#[derive(Clone, Debug)]
+pub(super) enum Root {
+    /// On a disk that is open.
+    Disk(Env),
+    /// In a folder that is opened when it is needed, and made when it is written to.
+    Path(PathBuf),
+}
+
+/// What to do about a root that does not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Missing {
+    Make,
+    Tell,
 }
 
 /// The right to temporary names that start with `name`.
@@ -53,10 +72,10 @@ pub(super) struct NewObject {
 }
 
 impl Folder {
-    /// Objects below the root of the disk of `env`.
-    pub(super) fn new(env: Env) -> Self {
-        let (session, opening) = (OnceLock::new(), Mutex::new(()));
-        Self { env, session, opening, files_made: AtomicU64::new(0) }
+    /// Objects below `root`.
+    pub(super) fn new(root: Root) -> Self {
+        let (env, session, opening) = (OnceLock::new(), OnceLock::new(), Mutex::new(()));
+        Self { root, env, session, opening, files_made: AtomicU64::new(0) }
     }
 
     /// Starts an object of about `len_hint` bytes (0 if unknown).
@@ -64,26 +83,31 @@ impl Folder {
         let session = self.session()?;
         let number = self.files_made.fetch_add(1, Ordering::Relaxed);
         let temporary = path(&format!("{TEMPORARY}/{session}-{number}"))?;
-        let stream = Some(self.disk().create_stream(&temporary, len_hint)?);
+        let stream = Some(self.disk(Missing::Make)?.create_stream(&temporary, len_hint)?);
         Ok(NewObject { folder: Arc::clone(self), temporary, stream, written: 0 })
     }
 
     /// Opens an object for reading at positions.
     pub(super) fn open(&self, object: &str) -> Result<Arc<dyn BlockSource>> {
-        Ok(self.disk().open_blocks(&path(object)?, ReadMode::Direct)?)
+        Ok(self.disk(Missing::Tell)?.open_blocks(&path(object)?, ReadMode::Direct)?)
     }
 
     /// The length of an object in bytes.
     pub(super) fn length(&self, object: &str) -> Result<u64> {
-        Ok(self.disk().file_len(&path(object)?)?)
+        Ok(self.disk(Missing::Tell)?.file_len(&path(object)?)?)
     }
 
     /// All objects below `prefix`, in name order.
     pub(super) fn list(&self, prefix: &str, depth: Depth) -> Result<Vec<ObjectEntry>> {
+        let disk = match self.disk(Missing::Tell) {
+            Ok(disk) => disk,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
         let mut found = Vec::new();
         let mut folders = vec![prefix.to_owned()];
         while let Some(folder) = folders.pop() {
-            let entries = match self.disk().list(&path(folder.trim_end_matches('/'))?) {
+            let entries = match disk.list(&path(folder.trim_end_matches('/'))?) {
                 Ok(entries) => entries,
                 Err(error) if error.kind() == IoErrorKind::NotFound => continue,
                 Err(error) => return Err(error.into()),
@@ -112,23 +136,41 @@ impl Folder {
     /// Removes an object if it is there, and the folders that are empty without it.
     pub(super) fn delete(&self, object: &str) -> Result<()> {
         let object = path(object)?;
-        match self.disk().remove(&object) {
+        let disk = self.disk(Missing::Tell);
+        match disk.and_then(|disk| Ok(disk.remove(&object)?)) {
             Ok(()) => {}
-            Err(error) if error.kind() == IoErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error.into()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
         }
+        let disk = self.disk(Missing::Tell)?;
         let mut folder = object.parent();
-        self.disk().sync_dir(&folder)?;
+        disk.sync_dir(&folder)?;
         // The first folder that is in use, or stays for another reason, ends this: an empty folder
         // does no harm, and one that comes back to life is made again.
-        while folder != RelPath::root() && self.disk().remove_dir(&folder).is_ok() {
+        while folder != RelPath::root() && disk.remove_dir(&folder).is_ok() {
             folder = folder.parent();
         }
         Ok(())
     }
 
-    fn disk(&self) -> &dyn Disk {
-        &*self.env.disk
+    fn disk(&self, missing: Missing) -> Result<&dyn Disk> {
+        Ok(&*self.env(missing)?.disk)
+    }
+
+    fn env(&self, missing: Missing) -> Result<&Env> {
+        if let Some(env) = self.env.get() {
+            return Ok(env);
+        }
+        let env = match (&self.root, missing) {
+            (Root::Disk(env), _) => env.clone(),
+            (Root::Path(root), Missing::Make) => {
+                Env::system(Arc::new(OsDisk::open(root, StreamEngine::Auto)?))
+            }
+            (Root::Path(root), Missing::Tell) => {
+                Env::system(Arc::new(OsDisk::open_existing(root, StreamEngine::Auto)?))
+            }
+        };
+        Ok(self.env.get_or_init(|| env))
     }
 
     /// Makes the folders of `dir` that are missing, each durable in its parent.
@@ -136,8 +178,9 @@ impl Folder {
         if *dir == RelPath::root() {
             return Ok(());
         }
-        match self.disk().create_dir(dir) {
-            Ok(()) => Ok(self.disk().sync_dir(&dir.parent())?),
+        let disk = self.disk(Missing::Make)?;
+        match disk.create_dir(dir) {
+            Ok(()) => Ok(disk.sync_dir(&dir.parent())?),
             Err(error) if error.kind() == IoErrorKind::Exists => Ok(()),
             Err(error) if error.kind() == IoErrorKind::NotFound => {
                 self.make_dirs(&dir.parent())?;
@@ -153,19 +196,20 @@ impl Folder {
             return Ok(&session.name);
         }
         self.make_dirs(&path(TEMPORARY)?)?;
-        let id = u128::from_le_bytes(self.env.unique_id());
+        let env = self.env(Missing::Make)?;
+        let id = u128::from_le_bytes(env.unique_id());
         let name = format!("{id:032x}");
         let lock_path = path(&format!("{TEMPORARY}/{name}{LOCK_SUFFIX}"))?;
-        let lock = self.disk().lock(&lock_path, &std::process::id().to_string())?;
+        let lock = env.disk.lock(&lock_path, &std::process::id().to_string())?;
         self.remove_abandoned(&name)?;
         Ok(&self.session.get_or_init(|| Session { name, _lock: lock }).name)
     }
 
     /// Removes the temporary files of processes that no longer live.
     fn remove_abandoned(&self, own: &str) -> Result<()> {
-        let temporary = path(TEMPORARY)?;
+        let (disk, temporary) = (self.disk(Missing::Make)?, path(TEMPORARY)?);
         let mut names: Vec<String> =
-            self.disk().list(&temporary)?.into_iter().map(|entry| entry.name).collect();
+            disk.list(&temporary)?.into_iter().map(|entry| entry.name).collect();
         names.sort_unstable();
         for lock_name in names.iter().filter(|name| name.ends_with(LOCK_SUFFIX)) {
             let session = lock_name.trim_end_matches(LOCK_SUFFIX);
@@ -173,7 +217,7 @@ impl Folder {
             if session == own {
                 continue;
             }
-            let Ok(_lock) = self.disk().lock(&lock_path, "") else { continue };
+            let Ok(_lock) = disk.lock(&lock_path, "") else { continue };
             let files = names.iter().filter(|name| {
                 name.strip_prefix(session).is_some_and(|rest| rest.starts_with('-'))
             });
@@ -186,7 +230,7 @@ impl Folder {
     }
 
     fn remove_quietly(&self, file: &RelPath) -> Result<()> {
-        match self.disk().remove(file) {
+        match self.disk(Missing::Tell)?.remove(file) {
             Err(error) if error.kind() != IoErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
         }
@@ -222,16 +266,17 @@ impl NewObject {
             PutMode::Replace => Rename::Replace,
             PutMode::NoReplace => Rename::NoReplace,
         };
+        let disk = self.folder.disk(Missing::Make)?;
         for last_try in [false, false, true] {
             self.folder.make_dirs(&object.parent())?;
-            match self.folder.disk().rename(&self.temporary, &object, rename) {
+            match disk.rename(&self.temporary, &object, rename) {
                 Ok(()) => break,
                 // A delete of the folder's last object took the folder along in between.
                 Err(error) if error.kind() == IoErrorKind::NotFound && !last_try => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        self.folder.disk().sync_dir(&object.parent())?;
+        disk.sync_dir(&object.parent())?;
         Ok(length)
     }
 }

@@ -14,15 +14,13 @@ mod service;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, ops::Range, path::Path, sync::Arc, time::Duration};
+use std::{fmt, ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use siltstone_io::{
-    env::Env,
-    os::{OsDisk, StreamEngine},
-};
+use siltstone_io::env::Env;
 
 pub use self::config::{BackendConfig, S3Config, Secret};
+use self::folder::Root;
 use crate::{cancel::Cancel, error::Result};
 
 /// Bytes of one part that a writer sends at a time.
@@ -35,10 +33,12 @@ pub const PARTS_IN_FLIGHT: usize = 4;
 /// with an error that says so.
 ///
 /// # Errors
-/// `Invalid` for a configuration that cannot be, `Io` or `Denied` for a folder.
+/// `Invalid` for a configuration that cannot be, `Io` if the system has no threads left.
 pub fn open(config: &BackendConfig) -> Result<Arc<dyn Backend>> {
     match config {
-        BackendConfig::Folder(root) => open_folder(root),
+        BackendConfig::Folder(root) => {
+            door::folder(Root::Path(root.clone()), format!("folder '{}'", root.display()))
+        }
         BackendConfig::Memory => door::memory(),
         BackendConfig::S3(config) => door::s3(config),
     }
@@ -50,12 +50,7 @@ pub fn open(config: &BackendConfig) -> Result<Arc<dyn Backend>> {
 /// `Io` if the system has no threads left.
 pub fn open_disk(env: Env) -> Result<Arc<dyn Backend>> {
     let describe = "a disk".to_owned();
-    door::folder(env, describe)
-}
-
-fn open_folder(root: &Path) -> Result<Arc<dyn Backend>> {
-    let disk = OsDisk::open(root, StreamEngine::Auto)?;
-    door::folder(Env::system(Arc::new(disk)), format!("folder '{}'", root.display()))
+    door::folder(Root::Disk(env), describe)
 }
 
 /// A place for objects.

@@ -157,6 +157,22 @@ fn folder_conforms_and_keeps_its_modes() {
 }
 
 #[test]
+fn a_folder_is_made_by_the_first_write_alone() {
+    let root = tempfile::tempdir().unwrap();
+    let missing = root.path().join("missing");
+    let backend = open(&BackendConfig::Folder(missing.clone())).unwrap();
+    missing_objects_are_told_apart_from_failures(&*backend);
+    deletes_are_idempotent(&*backend);
+    drop(backend);
+    assert!(!missing.exists());
+    let backend = open(&BackendConfig::Folder(missing)).unwrap();
+    conforms(&backend);
+    let deep = open(&BackendConfig::Folder(root.path().join("no/such/parent"))).unwrap();
+    let put = deep.put(EXAMPLE, Bytes::new(), PutMode::Replace);
+    assert_eq!(put.expect_err("no parent").kind(), ErrorKind::NotFound);
+}
+
+#[test]
 fn leftovers_of_a_dead_process_are_removed() {
     let root = tempfile::tempdir().unwrap();
     let temporary = root.path().join(".tmp");

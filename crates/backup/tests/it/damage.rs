@@ -1,6 +1,6 @@
 //! Damaged, missing, swapped and condemned objects: what a restore and the next backup make of them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use siltstone_backup::{
@@ -8,10 +8,14 @@ use siltstone_backup::{
     backend::{Backend, Depth, ObjectEntry, PutMode},
     error::{Error, ErrorKind},
     options::RestoreOptions,
+    state::State,
 };
-use siltstone_lsm::store::Store;
+use siltstone_lsm::{options::Durability, store::Store};
 
-use crate::support::{assert_same, content, create, fill, memory, quick, restore, sim_store};
+use crate::{
+    slow::Slow,
+    support::{assert_same, content, create, fill, memory, quick, restore, sim_store},
+};
 
 /// Tries to restore into an empty store, which must stay empty if that fails.
 fn try_restore(store: &Store, backend: &Arc<dyn Backend>) -> Result<(), Error> {
@@ -131,6 +135,35 @@ fn chunks_that_a_prune_condemned_are_never_relied_on() {
         backend.delete(&format!(".chunks/{}/{chunk}", &chunk[..2])).unwrap();
     }
     let (_disk, other) = sim_store(34);
+    let backups = Backups::new(other.clone()).unwrap();
+    backups.restore(&backend, "next", RestoreOptions::default()).unwrap().wait().unwrap();
+    assert_same(&content(&other), &content(&store));
+}
+
+#[test]
+fn chunks_condemned_under_a_running_backup_are_copied() {
+    let (backend, store, objects) = backed_up();
+    let birds = store.tree("birds", None).unwrap();
+    store.put(birds, b"new", b"row", Durability::Sync).unwrap();
+    let slow = Slow::over(&backend, Duration::from_millis(30));
+    let backups = Backups::new(store.clone()).unwrap();
+    let handle = backups.create(&slow, "next", quick()).unwrap();
+    while handle.status().state == State::Started {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let chunks: Vec<&str> = objects
+        .iter()
+        .filter_map(|it| it.name.strip_prefix(".chunks/"))
+        .map(|it| &it[3..])
+        .collect();
+    let list = format!("{{\"version\":\"1.0\",\"chunks\":[\"{}\"]}}", chunks.join("\",\""));
+    backend.put(".prune/1.json", Bytes::from(list), PutMode::Replace).unwrap();
+    let next = handle.wait().unwrap();
+    assert!(next.progress.bytes_reused > 0, "{next:?}");
+    for chunk in chunks {
+        backend.delete(&format!(".chunks/{}/{chunk}", &chunk[..2])).unwrap();
+    }
+    let (_disk, other) = sim_store(36);
     let backups = Backups::new(other.clone()).unwrap();
     backups.restore(&backend, "next", RestoreOptions::default()).unwrap().wait().unwrap();
     assert_same(&content(&other), &content(&store));
