@@ -21,6 +21,7 @@ use crate::{
     options::{CreateOptions, RestoreOptions},
     repository::{IntentHead, Repository, RestoreNote, is_about_bytes, taken},
     restore,
+    selection::select,
     state::State,
 };
 
@@ -144,9 +145,7 @@ impl Backups {
     ) -> Result<Handle> {
         let id = BackupId::new(id)?;
         options.check()?;
-        let catalog = self.store.catalog();
-        let names: Vec<&str> = catalog.collections.keys().map(|name| &**name).collect();
-        options.selection.apply(&names)?;
+        select(&options.selection, create::stored_collections(&self.store.catalog()))?;
         let _starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
         let repository = Repository::open_or_create(backend, self.store.env())?;
         self.settle(&repository)?;

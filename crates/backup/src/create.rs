@@ -8,12 +8,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     mem,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use siltstone_lsm::{
-    catalog::{Catalog, Collection},
+    catalog::{Catalog, Collection, Tenant},
     cut::Cut,
     store::Store,
     types::TreeId,
@@ -34,6 +34,7 @@ use crate::{
     pipeline::{Pipeline, PipelineOptions, StoredChunk, codec_of},
     plan::{Base, Plan, plan},
     repository::{CommitOutcome, IntentHead, Repository, commit},
+    selection::{Selected, select},
     state::State,
 };
 
@@ -134,7 +135,7 @@ impl Making<'_> {
             Some(cut) => cut,
             None => self.job.store.cut()?,
         };
-        let collections = self.selected(&cut.catalog)?;
+        let collections = select(&self.job.options.selection, stored_collections(&cut.catalog))?;
         let sequence = cut.sequence;
         let (plan, expected) = self.plan(cut, &collections)?;
         self.repository.put_intent(&self.job.head, ids(&plan.chunks))?;
@@ -168,7 +169,7 @@ impl Making<'_> {
         }
         self.operation.enter(State::Transferred)?;
         Ok(Content {
-            collections,
+            collections: collections.into_iter().map(|selected| selected.collection).collect(),
             reused_chunks: plan.chunks,
             reused: plan.reused,
             new_chunks: uploaded.chunks,
@@ -177,18 +178,10 @@ impl Making<'_> {
         })
     }
 
-    /// The collections of the cut that the caller chose.
-    fn selected(&self, catalog: &Catalog) -> Result<Vec<StoredCollection>> {
-        let names: Vec<&str> = catalog.collections.keys().map(|name| &**name).collect();
-        let selected = self.job.options.selection.apply(&names)?;
-        let found = selected.iter().filter_map(|name| catalog.collections.get(*name));
-        Ok(found.map(|collection| stored_collection(collection)).collect())
-    }
-
     /// What to upload. The cut's view goes here, so that from now on segments go one by one.
     /// Also says what the backup must hold in the end.
-    fn plan(&self, cut: Cut, collections: &[StoredCollection]) -> Result<(Plan, Tally)> {
-        let trees: BTreeSet<TreeId> = collections.iter().flat_map(trees_of).collect();
+    fn plan(&self, cut: Cut, collections: &[Selected]) -> Result<(Plan, Tally)> {
+        let trees: BTreeSet<TreeId> = collections.iter().flat_map(Selected::trees).collect();
         let mut segments = cut.segments;
         segments.retain(|segment| trees.contains(&segment.tree));
         drop(cut.view);
@@ -337,20 +330,17 @@ fn ids(chunks: &[Chunk]) -> Vec<ChunkId> {
     chunks.iter().map(|chunk| chunk.id).collect()
 }
 
-fn trees_of(collection: &StoredCollection) -> impl Iterator<Item = TreeId> {
-    let tenants = collection.tenants.iter().map(|tenant| tenant.tree);
-    std::iter::once(collection.tree).chain(tenants)
-}
-
-fn stored_collection(collection: &Collection) -> StoredCollection {
-    let tenants = collection.tenants.iter().map(|(name, tenant)| StoredTenant {
+/// A catalog in the words of a descriptor.
+pub(crate) fn stored_collections(catalog: &Catalog) -> Vec<StoredCollection> {
+    let tenant = |(name, tenant): (&Arc<str>, &Tenant)| StoredTenant {
         name: name.to_string(),
         tree: tenant.tree,
         status: tenant.status,
-    });
-    StoredCollection {
+    };
+    let collection = |collection: &Arc<Collection>| StoredCollection {
         name: collection.name.to_string(),
         tree: collection.tree,
-        tenants: tenants.collect(),
-    }
+        tenants: collection.tenants.iter().map(tenant).collect(),
+    };
+    catalog.collections.values().map(collection).collect()
 }

@@ -9,6 +9,9 @@ use std::{error, fmt};
 use siltstone_io::error as io;
 use siltstone_lsm::error as lsm;
 
+/// Names that [`listed`] shows.
+const NAMES_SHOWN_MAX: usize = 10;
+
 /// What the caller can do about an [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -86,6 +89,21 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
+}
+
+/// Names in quotes for a message: the first ten, and how many more there are.
+pub(crate) fn listed(names: impl Iterator<Item = impl fmt::Display>) -> String {
+    let mut shown: Vec<String> = Vec::new();
+    let mut more = 0;
+    for name in names {
+        if shown.len() < NAMES_SHOWN_MAX {
+            shown.push(format!("'{name}'"));
+        } else {
+            more += 1;
+        }
+    }
+    let shown = shown.join(", ");
+    if more == 0 { shown } else { format!("{shown} and {more} more") }
 }
 
 impl error::Error for Error {

@@ -26,6 +26,7 @@ pub mod plan;
 pub mod progress;
 mod repository;
 pub mod restore;
+mod selection;
 pub mod state;
 #[cfg(test)]
 mod testing;

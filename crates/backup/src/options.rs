@@ -29,8 +29,10 @@ pub enum Compression {
     GzipBestCompression,
 }
 
-/// Which collections an operation concerns, by exact names. At most one list may hold names; with
-/// neither, all.
+/// What an operation concerns, by exact names: `COLLECTION`, or `COLLECTION/TENANT`. At most one
+/// list may hold names; with neither, it is everything.
+///
+/// A collection of which only tenants are included has no rows of its own in the result.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Only these.
@@ -43,7 +45,7 @@ pub struct Selection {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CreateOptions {
-    /// Which collections. Default all.
+    /// Which collections and tenants. Default all.
     pub selection: Selection,
     /// How chunks are compressed. Default gzip.
     pub compression: Compression,
@@ -61,9 +63,9 @@ pub struct CreateOptions {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RestoreOptions {
-    /// Which collections of the backup. Default all.
+    /// Which collections and tenants of the backup. Default all.
     pub selection: Selection,
-    /// New names: (name in the backup, name in the store).
+    /// New names: (`COLLECTION` or `COLLECTION/TENANT` in the backup, the new name of that alone).
     pub rename: Vec<(String, String)>,
     /// Bound of the memory of the download in bytes. Default 64 MiB.
     pub memory_bytes_max: u64,
@@ -137,37 +139,6 @@ fn check_resources(memory_bytes_max: u64, workers: usize) -> Result<()> {
     Ok(())
 }
 
-impl Selection {
-    /// The names of `all` (in its order) that are selected.
-    ///
-    /// # Errors
-    /// `Invalid` when both lists hold names, when a listed name is not in `all` (every such name is
-    /// in the message), or when nothing is left although `all` is not empty.
-    pub fn apply<'a>(&self, all: &[&'a str]) -> Result<Vec<&'a str>> {
-        if !self.include.is_empty() && !self.exclude.is_empty() {
-            return Err(invalid("include and exclude cannot be used together".to_owned()));
-        }
-        let unknown: Vec<&str> = (self.include.iter().chain(&self.exclude))
-            .map(String::as_str)
-            .filter(|name| !all.contains(name))
-            .collect();
-        if !unknown.is_empty() {
-            let (unknown, all) = (unknown.join("', '"), all.join("', '"));
-            return Err(invalid(format!("no such collection: '{unknown}'; there is: '{all}'")));
-        }
-        let selected: Vec<&str> = (all.iter().copied())
-            .filter(|name| {
-                let holds = |list: &[String]| list.iter().any(|listed| listed == name);
-                (self.include.is_empty() || holds(&self.include)) && !holds(&self.exclude)
-            })
-            .collect();
-        if selected.is_empty() && !all.is_empty() {
-            return Err(invalid("exclude leaves no collection".to_owned()));
-        }
-        Ok(selected)
-    }
-}
-
 fn invalid(message: String) -> Error {
     Error::new(ErrorKind::Invalid, message)
 }
@@ -175,31 +146,6 @@ fn invalid(message: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn selection(include: &[&str], exclude: &[&str]) -> Selection {
-        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        Selection { include: owned(include), exclude: owned(exclude) }
-    }
-
-    #[test]
-    fn selection_keeps_the_order_of_the_catalog() {
-        let all = ["a", "b", "c"];
-        assert_eq!(selection(&[], &[]).apply(&all).unwrap(), all);
-        assert_eq!(selection(&["c", "a"], &[]).apply(&all).unwrap(), ["a", "c"]);
-        assert_eq!(selection(&[], &["b"]).apply(&all).unwrap(), ["a", "c"]);
-        assert!(selection(&[], &[]).apply(&[]).unwrap().is_empty());
-    }
-
-    #[test]
-    fn wrong_selections_are_refused_with_all_names() {
-        let all = ["a", "b"];
-        for (include, exclude) in [(&["a"][..], &["b"][..]), (&[], &["a", "b"])] {
-            let error = selection(include, exclude).apply(&all).expect_err("refused");
-            assert_eq!(error.kind(), ErrorKind::Invalid);
-        }
-        let error = selection(&["x", "a", "y"], &[]).apply(&all).expect_err("unknown names");
-        assert_eq!(error.to_string(), "no such collection: 'x', 'y'; there is: 'a', 'b'");
-    }
 
     #[test]
     fn limits_of_options_are_checked() {

@@ -1,10 +1,12 @@
 //! The restore of a backup: everything is checked before anything is fetched, everything is fetched
 //! and verified before anything is visible, and then one edit of the store shows all of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+};
 
 use siltstone_lsm::{
-    catalog::check_name,
     error::ErrorKind as StoreErrorKind,
     restore::{RestorePlan, RestoredCollection, RestoredSegment, RestoredTenant},
     store::{RestoreTicket, Store},
@@ -12,7 +14,7 @@ use siltstone_lsm::{
 };
 
 use crate::{
-    error::{Error, ErrorKind, Result},
+    error::{Error, ErrorKind, Result, listed},
     fetch::{
         Fetch,
         files::{FileSink, Placed},
@@ -20,21 +22,19 @@ use crate::{
     format::{
         chunk::Chunk,
         config::Totals,
-        descriptor::{Descriptor, StoredCollection, StoredSegment},
+        descriptor::{Descriptor, StoredSegment},
     },
     journal::record::Event,
     names::BackupId,
     operation::{End, FREE_BYTES_RESERVE, Operation, Summary},
     options::RestoreOptions,
     repository::{Repository, RestoreNote},
+    selection::{Selected, rename, select},
     state::State,
 };
 
 /// Files of restored segments end before the segment that would take them past this.
 const FILE_BYTES_MAX: u64 = 64 << 20;
-
-/// Names listed in a message, before it says how many more there are.
-const NAMES_SHOWN_MAX: usize = 10;
 
 /// What a restore does; made by [`prepare`].
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub(crate) struct RestoreJob {
     id: BackupId,
     options: RestoreOptions,
     ticket: RestoreTicket,
-    collections: Vec<(StoredCollection, String)>,
+    collections: Vec<Selected>,
     chunks: Vec<Chunk>,
     segments: Vec<StoredSegment>,
     sequence: Sequence,
@@ -68,15 +68,15 @@ pub(crate) fn prepare(
         let message = format!("there is no backup '{id}' in {place}");
         return Err(Error::new(ErrorKind::NotFound, message));
     };
-    let descriptor = repository.descriptor(config)?;
-    let collections = selected(&descriptor, &options)?;
-    let names: Vec<String> = collections.iter().map(|(_, name)| name.clone()).collect();
-    let ticket = store.begin_restore(&names)?;
+    let mut descriptor = repository.descriptor(config)?;
+    let stored = mem::take(&mut descriptor.collections);
+    let collections = rename(select(&options.selection, stored)?, &options.rename)?;
+    let ticket = store.begin_restore(&names(&collections))?;
     let (sequence, mut totals) = (descriptor.config.sequence, descriptor.config.totals);
     let (chunks, segments) = wanted(descriptor, &collections);
     require_chunks(&repository, &chunks)?;
     totals.collections = collections.len() as u64;
-    totals.tenants = collections.iter().map(|(stored, _)| stored.tenants.len() as u64).sum();
+    totals.tenants = collections.iter().map(|it| it.collection.tenants.len() as u64).sum();
     totals.chunks = chunks.len() as u64;
     totals.chunk_bytes = chunks.iter().map(|chunk| chunk.length).sum();
     totals.segments = segments.len() as u64;
@@ -99,8 +99,12 @@ pub(crate) fn prepare(
 impl RestoreJob {
     /// The collections, under the names they get.
     pub(crate) fn names(&self) -> Vec<String> {
-        self.collections.iter().map(|(_, name)| name.clone()).collect()
+        names(&self.collections)
     }
+}
+
+fn names(collections: &[Selected]) -> Vec<String> {
+    collections.iter().map(|selected| selected.collection.name.clone()).collect()
 }
 
 /// Restores; the store is as before if it fails.
@@ -144,7 +148,7 @@ fn restore(operation: &Operation, job: RestoreJob) -> Result<Summary> {
     fetch.run(&chunks, &segments, &mut sink)?;
     let placed = sink.finish()?;
     operation.enter(State::Transferred)?;
-    let names: Vec<String> = collections.iter().map(|(_, name)| name.clone()).collect();
+    let names = names(&collections);
     let plan = restore_plan(collections, segments, &placed, job.sequence);
     cancel.check()?;
     operation.record(&Event::Committing { names: names.clone() })?;
@@ -160,49 +164,9 @@ fn restore(operation: &Operation, job: RestoreJob) -> Result<Summary> {
     })
 }
 
-/// The chosen collections, and the names they get.
-fn selected(
-    descriptor: &Descriptor,
-    options: &RestoreOptions,
-) -> Result<Vec<(StoredCollection, String)>> {
-    let all: Vec<&str> = descriptor.collections.iter().map(|stored| stored.name.as_str()).collect();
-    let chosen: BTreeSet<&str> = options.selection.apply(&all)?.into_iter().collect();
-    let mut renames = BTreeMap::new();
-    for (from, to) in &options.rename {
-        if !chosen.contains(from.as_str()) {
-            let chosen = chosen.iter().copied().collect::<Vec<_>>().join("', '");
-            let message = format!("cannot rename '{from}': the collections are '{chosen}'");
-            return Err(Error::new(ErrorKind::Invalid, message));
-        }
-        check_name(to)?;
-        if renames.insert(from.as_str(), to.as_str()).is_some() {
-            let message = format!("collection '{from}' is renamed twice");
-            return Err(Error::new(ErrorKind::Invalid, message));
-        }
-    }
-    let mut names = BTreeSet::new();
-    let mut selected = Vec::new();
-    for stored in descriptor.collections.iter().filter(|it| chosen.contains(it.name.as_str())) {
-        let name = renames.get(stored.name.as_str()).copied().unwrap_or(&stored.name);
-        if !names.insert(name) {
-            let message = format!("two collections would get the name '{name}'");
-            return Err(Error::new(ErrorKind::Invalid, message));
-        }
-        selected.push((stored.clone(), name.to_owned()));
-    }
-    Ok(selected)
-}
-
 /// The segments of the chosen collections, and the chunks that hold them.
-fn wanted(
-    descriptor: Descriptor,
-    collections: &[(StoredCollection, String)],
-) -> (Vec<Chunk>, Vec<StoredSegment>) {
-    let mut trees = BTreeSet::new();
-    for (stored, _) in collections {
-        trees.insert(stored.tree);
-        trees.extend(stored.tenants.iter().map(|tenant| tenant.tree));
-    }
+fn wanted(descriptor: Descriptor, collections: &[Selected]) -> (Vec<Chunk>, Vec<StoredSegment>) {
+    let trees: BTreeSet<TreeId> = collections.iter().flat_map(Selected::trees).collect();
     let mut segments = descriptor.segments;
     segments.retain(|segment| trees.contains(&segment.tree));
     let extents = segments.iter().flat_map(|segment| &segment.extents);
@@ -221,12 +185,7 @@ fn require_chunks(repository: &Repository, chunks: &[Chunk]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let shown = missing.iter().take(NAMES_SHOWN_MAX).cloned().collect::<Vec<_>>().join("', '");
-    let more = match missing.len().saturating_sub(NAMES_SHOWN_MAX) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    let message = format!("chunks are missing or have another length: '{shown}'{more}");
+    let message = format!("chunks are missing or have another length: {}", listed(missing.iter()));
     Err(Error::new(ErrorKind::Corrupt, message))
 }
 
@@ -244,7 +203,7 @@ fn require_space(store: &Store, bytes: u64) -> Result<()> {
 }
 
 fn restore_plan(
-    collections: Vec<(StoredCollection, String)>,
+    collections: Vec<Selected>,
     segments: Vec<StoredSegment>,
     placed: &[Placed],
     sequence: Sequence,
@@ -259,15 +218,14 @@ fn restore_plan(
         by_tree.entry(segment.tree).or_default().push(restored);
     }
     let mut take = |tree: TreeId| by_tree.remove(&tree).unwrap_or_default();
-    let collections = collections.into_iter().map(|(stored, name)| {
-        let segments = take(stored.tree);
-        let tenants = stored.tenants.into_iter().map(|tenant| RestoredTenant {
+    let collections = collections.into_iter().map(|Selected { collection, .. }| {
+        let tenants = collection.tenants.into_iter().map(|tenant| RestoredTenant {
             name: tenant.name,
             status: tenant.status,
             segments: take(tenant.tree),
         });
         let tenants = tenants.collect();
-        RestoredCollection { name, segments, tenants }
+        RestoredCollection { name: collection.name, segments: take(collection.tree), tenants }
     });
     RestorePlan { collections: collections.collect(), sequence }
 }

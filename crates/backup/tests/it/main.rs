@@ -12,3 +12,5 @@ mod round_trip;
 mod slow;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod tenants;

@@ -75,9 +75,14 @@ pub(crate) fn content(store: &Store) -> BTreeMap<String, Rows> {
         let name = &collection.name;
         content.insert(name.to_string(), rows(store, collection.tree));
         for (tenant, Tenant { tree, status }) in &collection.tenants {
-            store.set_tenant_status(name, &[tenant], TenantStatus::Hot).unwrap();
+            let set = |status| store.set_tenant_status(name, &[tenant], status).unwrap();
+            if *status == TenantStatus::Cold {
+                set(TenantStatus::Hot);
+            }
             content.insert(format!("{name}/{tenant} {status:?}"), rows(store, *tree));
-            store.set_tenant_status(name, &[tenant], *status).unwrap();
+            if *status == TenantStatus::Cold {
+                set(TenantStatus::Cold);
+            }
         }
     }
     content

@@ -180,6 +180,9 @@ impl Catalog {
                 self.owners.remove(&dropped);
                 return Ok(vec![dropped]);
             }
+            Record::RenameTenant { collection, name, to } => {
+                self.rename_tenant_by_id(*collection, name, to)?;
+            }
             _ => {}
         }
         Ok(Vec::new())
@@ -232,6 +235,22 @@ impl Catalog {
         }
         self.own(tenant.tree, Owner { collection, tenant: Some(Arc::clone(&name)) })?;
         self.change(collection)?.tenants.insert(name, tenant);
+        Ok(())
+    }
+
+    fn rename_tenant_by_id(&mut self, collection: u64, name: &str, to: &str) -> Result<()> {
+        check_name(to)?;
+        let to: Arc<str> = to.into();
+        let found = self.collection_by_id(collection).ok_or_else(|| no_number(collection))?;
+        let moved = found.tenant(name)?;
+        if found.tenants.contains_key(&*to) {
+            let message = format!("tenant '{to}' of '{}' exists already", found.name);
+            return Err(Error::new(ErrorKind::Exists, message));
+        }
+        let tenants = &mut self.change(collection)?.tenants;
+        tenants.remove(name);
+        tenants.insert(Arc::clone(&to), moved);
+        self.owners.insert(moved.tree, Owner { collection, tenant: Some(to) });
         Ok(())
     }
 

@@ -83,6 +83,19 @@ impl Catalog {
         Ok(names.iter().map(record).collect())
     }
 
+    /// Gives a tenant another name.
+    ///
+    /// # Errors
+    /// `NotFound`, `Exists`, or `Invalid` for a bad name.
+    pub fn rename_tenant(&self, collection: &str, from: &str, to: &str) -> Result<Vec<Record>> {
+        let found = self.existing_tenants(collection, &[from])?;
+        check_name(to)?;
+        let there = found.tenants.contains_key(to);
+        refuse(ErrorKind::Exists, found, "exists already", there.then_some(&to).into_iter())?;
+        let (name, to) = (from.to_owned(), to.to_owned());
+        Ok(vec![Record::RenameTenant { collection: found.id, name, to }])
+    }
+
     /// Activates tenants or puts them to rest; those that are so already stay so.
     ///
     /// # Errors

@@ -43,6 +43,11 @@ fn names_are_exact_and_errors_name_the_thing() {
     assert_eq!(error.0, ErrorKind::Exists);
     assert_eq!(kind_and_text(catalog.rename_collection("x", "y")).0, ErrorKind::NotFound);
     assert_eq!(kind_and_text(catalog.rename_collection("Places", "")).0, ErrorKind::Invalid);
+    let rename = |from, to| kind_and_text(catalog.rename_tenant("Places", from, to));
+    let taken = "tenant of 'Places' exists already: 'bob'".to_owned();
+    assert_eq!(rename("ann", "bob"), (ErrorKind::Exists, taken));
+    assert_eq!(rename("eve", "adam").0, ErrorKind::NotFound);
+    assert_eq!(rename("ann", "a/b").0, ErrorKind::Invalid);
 }
 
 #[test]
@@ -89,7 +94,12 @@ fn renames_keep_trees_and_drops_return_them() {
     assert_eq!(renamed.tree_of("Sites", Some("bob")).unwrap(), TreeId(3));
     assert!(renamed.collection("Places").is_err());
     assert_eq!(renamed.collection_by_id(1).unwrap().name.as_ref(), "Sites");
-    let tenant = renamed.drop_tenants("Sites", &["ann"]).unwrap();
+    let records = renamed.rename_tenant("Sites", "ann", "anna").unwrap();
+    renamed = renamed.after(&records).unwrap();
+    assert_eq!(renamed.tree_of("Sites", Some("anna")).unwrap(), TreeId(2));
+    assert_eq!(renamed.owner(TreeId(2)).unwrap().tenant.as_deref(), Some("anna"));
+    assert!(renamed.tree_of("Sites", Some("ann")).is_err());
+    let tenant = renamed.drop_tenants("Sites", &["anna"]).unwrap();
     assert_eq!(renamed.apply(&tenant[0]).unwrap(), [TreeId(2)]);
     assert_eq!(renamed.owner(TreeId(2)), None);
     let all = renamed.drop_collection("Sites").unwrap();
@@ -107,6 +117,11 @@ fn records_that_do_not_fit_change_nothing() {
         tree: TreeId(tree),
         status: TenantStatus::Hot,
     };
+    let rename = |name: &str, to: &str| Record::RenameTenant {
+        collection: 1,
+        name: name.into(),
+        to: to.into(),
+    };
     for record in [
         tenant("ann", 9),
         tenant("eve", 3), // the tree has an owner
@@ -117,6 +132,9 @@ fn records_that_do_not_fit_change_nothing() {
         Record::DropCollection { id: 2 },
         Record::DropTenant { collection: 1, name: "eve".into() },
         Record::RenameCollection { id: 1, name: "Places".into() },
+        rename("ann", "bob"),
+        rename("ann", "a/b"),
+        rename("eve", "adam"),
         Record::RenameCollection { id: 2, name: "x".into() },
         Record::SetTenantStatus { collection: 2, name: "ann".into(), status: TenantStatus::Cold },
     ] {

@@ -76,8 +76,16 @@ impl Random {
 
     fn rename(&self, state: &State) -> Vec<Record> {
         let Some(collection) = self.collection(state) else { return Vec::new() };
-        let name = format!("collection {}", self.below(12));
-        vec![Record::RenameCollection { id: collection.id, name }]
+        match self.pick(collection.tenants.keys()) {
+            Some(name) if self.below(2) > 0 => {
+                let (name, to) = (name.to_string(), format!("tenant {}", self.below(50)));
+                vec![Record::RenameTenant { collection: collection.id, name, to }]
+            }
+            _ => {
+                let name = format!("collection {}", self.below(12));
+                vec![Record::RenameCollection { id: collection.id, name }]
+            }
+        }
     }
 
     fn set_status(&self, state: &State) -> Vec<Record> {

@@ -75,6 +75,11 @@ impl Core {
         })
     }
 
+    pub(crate) fn rename_tenant(&self, collection: &str, from: &str, to: &str) -> Result<()> {
+        let (within, from, to) = (collection.to_owned(), from.to_owned(), to.to_owned());
+        self.edit_catalog(move |catalog| catalog.rename_tenant(&within, &from, &to))
+    }
+
     pub(crate) fn set_tenant_status(
         &self,
         collection: &str,

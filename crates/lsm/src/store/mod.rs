@@ -198,6 +198,14 @@ impl Store {
         self.core().drop_tenants(collection, names)
     }
 
+    /// Gives a tenant another name within its collection.
+    ///
+    /// # Errors
+    /// `NotFound`, `Exists`, `Invalid` (name), or what [`Store::write`] says.
+    pub fn rename_tenant(&self, collection: &str, from: &str, to: &str) -> Result<()> {
+        self.core().rename_tenant(collection, from, to)
+    }
+
     /// Activates or deactivates tenants, all in one edit. The trees of COLD tenants answer
     /// nothing; backups include them.
     ///

@@ -32,6 +32,7 @@ pub(crate) enum Op {
     Rename(&'static str, &'static str),
     CreateTenant(&'static str, &'static str),
     DropTenant(&'static str, &'static str),
+    RenameTenant(&'static str, &'static str, &'static str),
     Cold(&'static str, &'static str),
     Hot(&'static str, &'static str),
     /// One batch over several places.
@@ -250,6 +251,7 @@ impl Runner {
             Op::Rename(from, to) => store.rename_collection(from, to),
             Op::CreateTenant(name, tenant) => store.create_tenants(name, &[tenant]).map(drop),
             Op::DropTenant(name, tenant) => store.drop_tenants(name, &[tenant]),
+            Op::RenameTenant(name, from, to) => store.rename_tenant(name, from, to),
             Op::Cold(name, tenant) => store.set_tenant_status(name, &[tenant], TenantStatus::Cold),
             Op::Hot(name, tenant) => store.set_tenant_status(name, &[tenant], TenantStatus::Hot),
             other => unreachable!("{other:?} is not an edit"),
@@ -304,6 +306,14 @@ fn apply_edit(state: &mut State, op: &Op) {
         Op::DropTenant(name, tenant) => {
             state.remove(&((*name).to_owned(), Some((*tenant).to_owned())));
             state.remove(&cold_mark(name, tenant));
+        }
+        Op::RenameTenant(name, from, to) => {
+            let place = |tenant: &str| ((*name).to_owned(), Some(tenant.to_owned()));
+            let rows = state.remove(&place(from)).expect("the script names a tenant");
+            state.insert(place(to), rows);
+            if state.remove(&cold_mark(name, from)).is_some() {
+                state.insert(cold_mark(name, to), Rows::new());
+            }
         }
         Op::Cold(name, tenant) => {
             state.insert(cold_mark(name, tenant), Rows::new());

@@ -54,6 +54,11 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
         }),
         (any::<u64>(), name())
             .prop_map(|(collection, name)| Record::DropTenant { collection, name }),
+        (any::<u64>(), name(), name()).prop_map(|(collection, name, to)| Record::RenameTenant {
+            collection,
+            name,
+            to
+        }),
         (any::<u64>(), any::<u64>())
             .prop_map(|(file, length)| Record::AddFile { file: FileId(file), length }),
         (place(), any::<u8>(), meta()).prop_map(|((tree, file, offset), level, meta)| {

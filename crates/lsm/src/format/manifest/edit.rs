@@ -78,6 +78,15 @@ pub enum Record {
         /// The tenant's name.
         name: String,
     },
+    /// A tenant gets another name.
+    RenameTenant {
+        /// The collection's identifier.
+        collection: u64,
+        /// The tenant's name.
+        name: String,
+        /// Taken by no other tenant of the collection.
+        to: String,
+    },
     /// A durable file of segments. It leaves the state with its last segment; a file that has none
     /// at the end of the edit leaves at once.
     AddFile {
@@ -176,7 +185,7 @@ impl From<Reason> for RecordError {
 /// The kind byte of each record. 0 is never used: it is what unwritten bytes hold.
 pub mod kind {
     /// Names and numbers, for `docs/format.md`.
-    pub const ALL: [(&str, u8); 15] = [
+    pub const ALL: [(&str, u8); 16] = [
         ("CreateCollection", CREATE_COLLECTION),
         ("DropCollection", DROP_COLLECTION),
         ("RenameCollection", RENAME_COLLECTION),
@@ -192,6 +201,7 @@ pub mod kind {
         ("ReserveSequences", RESERVE_SEQUENCES),
         ("QueueEdit", QUEUE_EDIT),
         ("NextIds", NEXT_IDS),
+        ("RenameTenant", RENAME_TENANT),
     ];
     pub(super) const CREATE_COLLECTION: u8 = 1;
     pub(super) const DROP_COLLECTION: u8 = 2;
@@ -208,6 +218,7 @@ pub mod kind {
     pub(super) const RESERVE_SEQUENCES: u8 = 13;
     pub(super) const QUEUE_EDIT: u8 = 14;
     pub(super) const NEXT_IDS: u8 = 15;
+    pub(super) const RENAME_TENANT: u8 = 16;
 }
 
 /// Appends the bytes of a record.
@@ -218,7 +229,8 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) {
         | Record::RenameCollection { .. }
         | Record::CreateTenant { .. }
         | Record::SetTenantStatus { .. }
-        | Record::DropTenant { .. } => encode_catalog(record, out),
+        | Record::DropTenant { .. }
+        | Record::RenameTenant { .. } => encode_catalog(record, out),
         Record::AddFile { file, length } => put(out, kind::ADD_FILE, &[file.0, *length]),
         Record::AddSegment { tree, level, file, offset, meta } => {
             put(out, kind::ADD_SEGMENT, &[tree.0, u64::from(*level), file.0, *offset]);
@@ -264,6 +276,11 @@ fn encode_catalog(record: &Record, out: &mut Vec<u8>) {
         Record::DropTenant { collection, name } => {
             put(out, kind::DROP_TENANT, &[*collection]);
             put_prefixed(out, name.as_bytes());
+        }
+        Record::RenameTenant { collection, name, to } => {
+            put(out, kind::RENAME_TENANT, &[*collection]);
+            put_prefixed(out, name.as_bytes());
+            put_prefixed(out, to.as_bytes());
         }
         _ => unreachable!("the caller has matched the catalog's records"),
     }
@@ -359,6 +376,9 @@ fn decode_catalog(kind: u8, from: &mut Decoder<'_>) -> Result<Record, RecordErro
             Record::SetTenantStatus { collection, status, name: name(from)? }
         }
         kind::DROP_TENANT => Record::DropTenant { collection: from.varint()?, name: name(from)? },
+        kind::RENAME_TENANT => {
+            Record::RenameTenant { collection: from.varint()?, name: name(from)?, to: name(from)? }
+        }
         kind => return Err(RecordError::Newer { kind }),
     };
     Ok(record)

@@ -1,0 +1,171 @@
+//! Which collections and tenants an operation concerns, and the names they get: pure functions of
+//! what there is.
+//!
+//! A name is `COLLECTION`, or `COLLECTION/TENANT` for one tenant; neither part can hold a `/`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use siltstone_lsm::{catalog::check_name, types::TreeId};
+
+use crate::{
+    error::{Error, ErrorKind, Result, listed},
+    format::descriptor::StoredCollection,
+    options::Selection,
+};
+
+#[cfg(test)]
+mod tests;
+
+/// What is kept of a collection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Selected {
+    /// The collection, with the tenants that are kept.
+    pub(crate) collection: StoredCollection,
+    /// Whether the rows of the collection itself are kept, not those of tenants alone.
+    pub(crate) own_rows: bool,
+}
+
+impl Selected {
+    /// The trees whose rows are kept.
+    pub(crate) fn trees(&self) -> impl Iterator<Item = TreeId> {
+        let own = self.own_rows.then_some(self.collection.tree);
+        own.into_iter().chain(self.collection.tenants.iter().map(|tenant| tenant.tree))
+    }
+}
+
+/// What one list of a selection says of a collection.
+#[derive(Debug, Default)]
+struct Named<'a> {
+    whole: bool,
+    tenants: BTreeSet<&'a str>,
+}
+
+/// The chosen ones of `all`, in its order.
+///
+/// # Errors
+/// `Invalid` when both lists hold names, when a listed name is not in `all` (every such name is in
+/// the message), or when nothing is left although `all` is not empty.
+pub(crate) fn select(selection: &Selection, all: Vec<StoredCollection>) -> Result<Vec<Selected>> {
+    let Selection { include, exclude } = selection;
+    if !include.is_empty() && !exclude.is_empty() {
+        return Err(invalid("include and exclude cannot be used together".to_owned()));
+    }
+    let (including, list) = if include.is_empty() { (false, exclude) } else { (true, include) };
+    check_known(list, &all)?;
+    let mut named: BTreeMap<&str, Named<'_>> = BTreeMap::new();
+    for (collection, tenant) in list.iter().map(|name| split(name)) {
+        let entry = named.entry(collection).or_default();
+        match tenant {
+            None => entry.whole = true,
+            Some(tenant) => _ = entry.tenants.insert(tenant),
+        }
+    }
+    let nothing_there = all.is_empty();
+    let keep = |mut collection: StoredCollection| {
+        let own_rows = match named.get(collection.name.as_str()) {
+            None if including => return None,
+            Some(named) if named.whole && !including => return None,
+            Some(named) if !named.whole => {
+                let is_kept = |tenant: &str| named.tenants.contains(tenant) == including;
+                collection.tenants.retain(|tenant| is_kept(&tenant.name));
+                !including
+            }
+            _ => true,
+        };
+        Some(Selected { collection, own_rows })
+    };
+    let selected: Vec<Selected> = all.into_iter().filter_map(keep).collect();
+    if selected.is_empty() && !nothing_there {
+        return Err(invalid("exclude leaves no collection".to_owned()));
+    }
+    Ok(selected)
+}
+
+fn check_known(list: &[String], all: &[StoredCollection]) -> Result<()> {
+    if list.is_empty() {
+        return Ok(());
+    }
+    let mut known: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for collection in all {
+        let tenants = collection.tenants.iter().map(|tenant| tenant.name.as_str());
+        known.insert(&collection.name, tenants.collect());
+    }
+    let is_unknown = |name: &&str| {
+        let (collection, tenant) = split(name);
+        let found = known.get(collection);
+        found.is_none_or(|tenants| tenant.is_some_and(|tenant| !tenants.contains(tenant)))
+    };
+    let unknown: Vec<&str> = list.iter().map(String::as_str).filter(is_unknown).collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let what = if unknown.iter().any(|name| name.contains('/')) {
+        "no such collection or tenant"
+    } else {
+        "no such collection"
+    };
+    let (unknown, known) = (unknown.join("', '"), listed(known.keys()));
+    Err(invalid(format!("{what}: '{unknown}'; the collections are {known}")))
+}
+
+/// Gives new names: (collection, or one of its tenants as COLLECTION/TENANT; the new name of that).
+///
+/// # Errors
+/// `Invalid` for a name that is not among the selected or is renamed twice, for a new name that
+/// cannot be used, and when two would have one name.
+pub(crate) fn rename(
+    mut selected: Vec<Selected>,
+    renames: &[(String, String)],
+) -> Result<Vec<Selected>> {
+    let mut wanted: BTreeMap<&str, &str> = BTreeMap::new();
+    for (from, to) in renames {
+        check_name(to)?;
+        if wanted.insert(from, to).is_some() {
+            return Err(invalid(format!("'{from}' is renamed twice")));
+        }
+    }
+    for collection in selected.iter_mut().map(|selected| &mut selected.collection) {
+        if !wanted.is_empty() {
+            for tenant in &mut collection.tenants {
+                let from = format!("{}/{}", collection.name, tenant.name);
+                replace(&mut tenant.name, wanted.remove(from.as_str()));
+            }
+            let to = wanted.remove(collection.name.as_str());
+            replace(&mut collection.name, to);
+        }
+        let tenants = collection.tenants.iter().map(|tenant| tenant.name.as_str());
+        if let Some(name) = doubled(tenants) {
+            let of = &collection.name;
+            return Err(invalid(format!("two tenants of '{of}' would get the name '{name}'")));
+        }
+    }
+    let names = || selected.iter().map(|selected| selected.collection.name.as_str());
+    if !wanted.is_empty() {
+        let unknown = wanted.into_keys().collect::<Vec<_>>().join("', '");
+        let there = listed(names());
+        return Err(invalid(format!("cannot rename '{unknown}': what is restored is {there}")));
+    }
+    if let Some(name) = doubled(names()) {
+        return Err(invalid(format!("two collections would get the name '{name}'")));
+    }
+    Ok(selected)
+}
+
+fn replace(name: &mut String, to: Option<&str>) {
+    if let Some(to) = to {
+        to.clone_into(name);
+    }
+}
+
+fn doubled<'a>(mut names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let mut seen = BTreeSet::new();
+    names.find(|name| !seen.insert(*name))
+}
+
+fn split(name: &str) -> (&str, Option<&str>) {
+    name.split_once('/').map_or((name, None), |(collection, tenant)| (collection, Some(tenant)))
+}
+
+fn invalid(message: String) -> Error {
+    Error::new(ErrorKind::Invalid, message)
+}
