@@ -27,7 +27,7 @@ enum Task {
     Tidy,
     /// Runs the property tests with fresh seeds; prints how to replay a failure.
     Prop {
-        /// Seed of the first round [default: from the clock].
+        /// Seed of the first round [default: a fresh one].
         #[arg(long)]
         seed: Option<u64>,
         /// Cases a round and property.

@@ -8,6 +8,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use siltstone_io::env::Env;
 
 use crate::{
+    cache::BlockCache,
     error::Result,
     manifest::Record,
     memtable::Memtable,
@@ -48,7 +49,7 @@ impl Flushed {
 
 /// Writes the newest version of each key of the memtable (older versions are unreachable: readers
 /// that need them hold the memtable) for the trees in `trees`. `None` when nothing was left to
-/// write.
+/// write. The blocks enter `cache`: readers were just served from the memtable.
 ///
 /// # Errors
 /// `NoSpace` or `Io`; the file is removed.
@@ -58,11 +59,13 @@ pub fn write(
     memtable: &Arc<Memtable>,
     trees: &BTreeSet<TreeId>,
     file: FileId,
+    cache: Option<&Arc<BlockCache>>,
 ) -> Result<Option<Flushed>> {
     let limits = Limits { segment_bytes_max: options.segment_bytes_max, file_bytes_max: u64::MAX };
     let mut only_file = || file;
     let expected_bytes = memtable.bytes() as u64;
-    let mut outputs = Outputs::new(env, options, limits, expected_bytes, &mut only_file);
+    let mut outputs =
+        Outputs::new(env, options, limits, expected_bytes, &mut only_file).caching(cache);
     for tree in memtable.trees().into_iter().filter(|tree| trees.contains(tree)) {
         let cover = Cover::new(memtable.range_tombstones(tree, Sequence::MAX), Sequence::MAX);
         let target = Target { tree, level: 0, tombstones: Tombstones::Keep };
@@ -76,4 +79,29 @@ pub fn write(
     let segments = written.segments.into_iter();
     let segments = segments.map(|segment| (segment.tree, segment.offset, segment.meta)).collect();
     Ok(Some(Flushed { file, length, segments }))
+}
+
+#[cfg(test)]
+mod tests {
+    use siltstone_io::{disk::Disk, sim::SimDisk};
+
+    use super::*;
+    use crate::format::names;
+
+    #[test]
+    fn blocks_of_a_flush_are_in_the_cache() {
+        let disk = SimDisk::new(1);
+        disk.create_dir(&names::top(names::FILES)).unwrap();
+        let env = Env::seeded(Arc::new(disk), 1);
+        let memtable = Arc::new(Memtable::new());
+        memtable.put(TreeId(3), b"key", 1, b"value");
+        let (options, trees) = (Options::default(), BTreeSet::from([TreeId(3)]));
+        let cache = Arc::new(BlockCache::new(1 << 20));
+        let flush = |file, cache| write(&env, &options, &memtable, &trees, FileId(file), cache);
+        let uid = |flushed: &Flushed| flushed.segments[0].2.uid;
+        let cached = flush(1, Some(&cache)).unwrap().unwrap();
+        assert!(cache.get(uid(&cached), 0).is_some());
+        let past = flush(2, None).unwrap().unwrap();
+        assert!(cache.get(uid(&past), 0).is_none());
+    }
 }

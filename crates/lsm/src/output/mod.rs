@@ -8,6 +8,8 @@
 //!    read it straight into place; smaller ones are packed, so that ten thousand of one row each take
 //!    no more than their bytes.
 
+use std::sync::Arc;
+
 use siltstone_io::{
     disk::{DIRECT_ALIGN, StreamWriter},
     env::Env,
@@ -15,6 +17,7 @@ use siltstone_io::{
 };
 
 use crate::{
+    cache::BlockCache,
     error::Result,
     format::names,
     options::Options,
@@ -33,6 +36,8 @@ pub struct Outputs<'a> {
     build: BuildOptions,
     next_file: &'a mut dyn FnMut() -> FileId,
     limits: Limits,
+    /// Takes the blocks that are written.
+    cache: Option<Arc<BlockCache>>,
     /// The file being written.
     open: Option<OpenFile>,
     /// Bytes expected to be written still.
@@ -94,14 +99,34 @@ impl<'a> Outputs<'a> {
         next_file: &'a mut dyn FnMut() -> FileId,
     ) -> Self {
         let build = BuildOptions::from(options);
-        let written = Written::default();
-        Self { env, build, next_file, limits, open: None, expected_bytes, written, kept: false }
+        Self {
+            env,
+            build,
+            next_file,
+            limits,
+            cache: None,
+            open: None,
+            expected_bytes,
+            written: Written::default(),
+            kept: false,
+        }
+    }
+
+    /// Lets the blocks written enter a cache.
+    #[must_use]
+    pub fn caching(mut self, cache: Option<&Arc<BlockCache>>) -> Self {
+        self.cache = cache.map(Arc::clone);
+        self
     }
 
     /// Starts a segment.
     fn begin_segment(&self, tree: TreeId, level: u8) -> OpenSegment {
         let uid = Uid(self.env.unique_id());
-        OpenSegment { tree, level, builder: SegmentBuilder::new(uid, self.build.clone()) }
+        let mut builder = SegmentBuilder::new(uid, self.build.clone());
+        if let Some(cache) = &self.cache {
+            builder = builder.caching(Arc::clone(cache));
+        }
+        OpenSegment { tree, level, builder }
     }
 
     /// The stream that the current segment is written to.

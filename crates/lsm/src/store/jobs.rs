@@ -78,7 +78,9 @@ impl Core {
         }
         let file = self.take_file_id();
         let trees = self.trees_to_flush(&sealed);
-        let flushed = flush::write(&self.env, &self.options, &sealed.memtable, &trees, file)?;
+        let cache = Some(&self.opener.cache);
+        let flushed =
+            flush::write(&self.env, &self.options, &sealed.memtable, &trees, file, cache)?;
         self.install_flush(&sealed, flushed)?;
         add(&self.counters.flushes, 1);
         self.signal.notify();

@@ -193,7 +193,7 @@ impl Replay<'_> {
         }
         let file = self.recovered.next_file;
         self.recovered.next_file = file.next();
-        let flushed = flush::write(self.env, self.options, &memtable, &self.trees, file)?;
+        let flushed = flush::write(self.env, self.options, &memtable, &self.trees, file, None)?;
         if let Some(flushed) = flushed {
             self.recovered.records.extend(flushed.records());
         }

@@ -116,7 +116,8 @@ impl World {
             let trees: BTreeSet<TreeId> = memtable.trees().into_iter().collect();
             let file = FileId(self.next_file);
             self.next_file += 1;
-            let flushed = flush::write(&self.env, &self.options, &memtable, &trees, file).unwrap();
+            let flushed =
+                flush::write(&self.env, &self.options, &memtable, &trees, file, None).unwrap();
             let mut records = Vec::new();
             if let Some(flushed) = flushed {
                 let (file, length) = (flushed.file, flushed.length);
