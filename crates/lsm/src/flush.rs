@@ -47,20 +47,30 @@ impl Flushed {
     }
 }
 
+/// Where a flush writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The disk, and identifiers for the segments.
+    pub env: &'a Env,
+    /// Sizes and filters.
+    pub options: &'a Options,
+    /// Takes the blocks that are written: readers were just served from the memtable.
+    pub cache: Option<&'a Arc<BlockCache>>,
+}
+
 /// Writes the newest version of each key of the memtable (older versions are unreachable: readers
 /// that need them hold the memtable) for the trees in `trees`. `None` when nothing was left to
-/// write. The blocks enter `cache`: readers were just served from the memtable.
+/// write.
 ///
 /// # Errors
 /// `NoSpace` or `Io`; the file is removed.
 pub fn write(
-    env: &Env,
-    options: &Options,
+    context: Context<'_>,
     memtable: &Arc<Memtable>,
     trees: &BTreeSet<TreeId>,
     file: FileId,
-    cache: Option<&Arc<BlockCache>>,
 ) -> Result<Option<Flushed>> {
+    let Context { env, options, cache } = context;
     let limits = Limits { segment_bytes_max: options.segment_bytes_max, file_bytes_max: u64::MAX };
     let mut only_file = || file;
     let expected_bytes = memtable.bytes() as u64;
@@ -97,7 +107,8 @@ mod tests {
         memtable.put(TreeId(3), b"key", 1, b"value");
         let (options, trees) = (Options::default(), BTreeSet::from([TreeId(3)]));
         let cache = Arc::new(BlockCache::new(1 << 20));
-        let flush = |file, cache| write(&env, &options, &memtable, &trees, FileId(file), cache);
+        let context = |cache| Context { env: &env, options: &options, cache };
+        let flush = |file, cache| write(context(cache), &memtable, &trees, FileId(file));
         let uid = |flushed: &Flushed| flushed.segments[0].2.uid;
         let cached = flush(1, Some(&cache)).unwrap().unwrap();
         assert!(cache.get(uid(&cached), 0).is_some());

@@ -79,8 +79,8 @@ impl Core {
         let file = self.take_file_id();
         let trees = self.trees_to_flush(&sealed);
         let cache = Some(&self.opener.cache);
-        let flushed =
-            flush::write(&self.env, &self.options, &sealed.memtable, &trees, file, cache)?;
+        let context = flush::Context { env: &self.env, options: &self.options, cache };
+        let flushed = flush::write(context, &sealed.memtable, &trees, file)?;
         self.install_flush(&sealed, flushed)?;
         add(&self.counters.flushes, 1);
         self.signal.notify();

@@ -193,7 +193,8 @@ impl Replay<'_> {
         }
         let file = self.recovered.next_file;
         self.recovered.next_file = file.next();
-        let flushed = flush::write(self.env, self.options, &memtable, &self.trees, file, None)?;
+        let context = flush::Context { env: self.env, options: self.options, cache: None };
+        let flushed = flush::write(context, &memtable, &self.trees, file)?;
         if let Some(flushed) = flushed {
             self.recovered.records.extend(flushed.records());
         }

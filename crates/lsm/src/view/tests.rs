@@ -36,8 +36,8 @@ fn fixture() -> Fixture {
     }
     let options = Options { block_bytes: 512, ..Options::default() };
     let trees = BTreeSet::from([TREE]);
-    let flush = |cache| flush::write(&env, &options, &memtable, &trees, FileId(1), cache);
-    let flushed = flush(None).unwrap().unwrap();
+    let context = flush::Context { env: &env, options: &options, cache: None };
+    let flushed = flush::write(context, &memtable, &trees, FileId(1)).unwrap().unwrap();
     let mut edit = VersionEdit::new(Version::default());
     edit.add_file(flushed.file, flushed.length).unwrap();
     for (tree, offset, meta) in flushed.segments {

@@ -116,8 +116,8 @@ impl World {
             let trees: BTreeSet<TreeId> = memtable.trees().into_iter().collect();
             let file = FileId(self.next_file);
             self.next_file += 1;
-            let flushed =
-                flush::write(&self.env, &self.options, &memtable, &trees, file, None).unwrap();
+            let context = flush::Context { env: &self.env, options: &self.options, cache: None };
+            let flushed = flush::write(context, &memtable, &trees, file).unwrap();
             let mut records = Vec::new();
             if let Some(flushed) = flushed {
                 let (file, length) = (flushed.file, flushed.length);
