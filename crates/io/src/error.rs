@@ -115,11 +115,24 @@ impl fmt::Display for Error {
             write!(f, " at byte {offset}")?;
         }
         match (&self.detail, &self.source) {
-            (Some(detail), Some(source)) => write!(f, ": {source}; {detail}"),
-            (Some(detail), None) => write!(f, ": {detail}"),
-            (None, Some(source)) => write!(f, ": {source}"),
-            (None, None) => write!(f, ": {}", self.kind),
+            (Some(detail), None) => return write!(f, ": {detail}"),
+            (_, Some(source)) => write!(f, ": {source}")?,
+            (None, None) => write!(f, ": {}", self.kind)?,
         }
+        match self.detail.as_deref().or(next_step(self.kind)) {
+            Some(step) => write!(f, "; {step}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a person can do about it, where the kind alone tells.
+fn next_step(kind: ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::NoSpace => Some("free space, then try again"),
+        ErrorKind::Denied => Some("check owner, mode and mount options"),
+        ErrorKind::TooManyFiles => Some("raise the limit of open files (ulimit -n)"),
+        _ => None,
     }
 }
 

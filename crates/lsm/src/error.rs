@@ -23,6 +23,8 @@ pub enum ErrorKind {
     Locked,
     /// The disk is full. Nothing was written; free space and retry.
     NoSpace,
+    /// The operating system denies access, or the file system is read-only.
+    Denied,
     /// The operating system refused an operation. The store stays usable for reads.
     Io,
     /// Bytes on disk are not what was written. Restore the named file from a backup.
@@ -101,6 +103,9 @@ impl fmt::Display for Error {
         if let Some(source) = &self.source {
             write!(f, ": {source}")?;
         }
+        if self.kind == ErrorKind::Corrupt {
+            f.write_str("; restore the latest backup into a new store")?;
+        }
         Ok(())
     }
 }
@@ -115,6 +120,7 @@ impl From<io::Error> for Error {
     fn from(source: io::Error) -> Self {
         let kind = match source.kind() {
             io::ErrorKind::NoSpace => ErrorKind::NoSpace,
+            io::ErrorKind::Denied => ErrorKind::Denied,
             io::ErrorKind::Locked => ErrorKind::Locked,
             io::ErrorKind::UnexpectedEnd => ErrorKind::Corrupt,
             _ => ErrorKind::Io,

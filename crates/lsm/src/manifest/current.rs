@@ -34,10 +34,7 @@ pub(super) fn read(disk: &dyn Disk) -> Result<Option<Current>> {
     Current::decode(&bytes[..read]).map(Some).map_err(|error| match error {
         HeadError::Newer { version } => newer(&path, version),
         HeadError::Damaged(why) => {
-            let what = format!(
-                "CURRENT, which names the manifest in use, is damaged ({why}); restore the store \
-                 from a backup"
-            );
+            let what = format!("CURRENT, which names the manifest in use, is damaged ({why})");
             Error::corrupt(&path, 0, what)
         }
     })
@@ -77,8 +74,7 @@ pub(super) fn check_no_store(disk: &dyn Disk) -> Result<()> {
 
 fn lost(found: &str) -> Error {
     let what = format!(
-        "CURRENT, which names the manifest in use, is missing, but '{found}' belongs to a store; \
-         restore CURRENT from a copy of the folder, or the store from a backup"
+        "CURRENT, which names the manifest in use, is missing, but '{found}' belongs to a store"
     );
     Error::corrupt(names::CURRENT, 0, what)
 }

@@ -23,7 +23,7 @@ mod writer;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use siltstone_io::{env::Env, path::RelPath};
+use siltstone_io::{disk::Disk, env::Env, path::RelPath};
 
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -77,6 +77,12 @@ impl Manifest {
         current::prepare(&*env.disk, Current { number: writer.number(), store_id })?;
         current::switch(&*env.disk)?;
         Ok(Self::assemble(env, roll_bytes, 0, (writer, state)))
+    }
+
+    /// Whether the folder holds a store, or what is left of one, or cannot be read: then
+    /// [`Manifest::open`] says why. Changes nothing.
+    pub fn is_there(disk: &dyn Disk) -> bool {
+        !matches!(current::read(disk), Ok(None)) || current::check_no_store(disk).is_err()
     }
 
     /// Reads `CURRENT` and replays the manifest that it names.

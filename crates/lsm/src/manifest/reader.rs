@@ -63,8 +63,7 @@ pub(super) fn read(disk: &dyn Disk, current: Current) -> Result<Read> {
     let path = names::manifest(current.number);
     let log = disk.open_log(&path).map_err(|error| {
         if error.kind() == IoErrorKind::NotFound {
-            let what =
-                "the manifest that CURRENT names is missing; restore the store from a backup";
+            let what = "the manifest that CURRENT names is missing";
             return Error::corrupt(&path, 0, what);
         }
         Error::from(error)
@@ -98,7 +97,7 @@ fn read_head(log: &dyn Log, current: Current) -> Result<Head> {
 }
 
 fn damaged(path: &RelPath, offset: u64, what: &str) -> Error {
-    let message = format!("the manifest is damaged: {what}; restore the store from a backup");
+    let message = format!("the manifest is damaged: {what}");
     Error::corrupt(path, offset, message)
 }
 

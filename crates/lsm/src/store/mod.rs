@@ -112,12 +112,14 @@ impl Store {
     /// `Locked` when it is open elsewhere, `NotFound` when there is none, `Corrupt` or
     /// `NewerFormat` when its files are damaged or newer, `NoSpace`, `Io`.
     pub fn open(folder: &Path, options: Options) -> Result<Self> {
-        let open = if options.create { OsDisk::open } else { OsDisk::open_existing };
+        let create = options.create;
+        let open = if create { OsDisk::open } else { OsDisk::open_existing };
         let disk = open(folder, StreamEngine::Auto).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => {
-                let message = "there is no such folder; create it, or check the path";
-                Error::new(ErrorKind::NotFound, message).caused_by(error)
+                let step = if create { "make the folder above it, or " } else { "" };
+                Error::new(ErrorKind::NotFound, format!("{error}; {step}check the path"))
             }
+            io::ErrorKind::Invalid => Error::new(ErrorKind::Invalid, error.to_string()),
             _ => error.into(),
         })?;
         Self::open_on(Env::system(Arc::new(disk)), options)

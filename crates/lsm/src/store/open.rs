@@ -46,6 +46,9 @@ use crate::{
 
 /// Opens or creates the store on the disk of `env`.
 pub(crate) fn open(env: Env, options: Options) -> Result<Core> {
+    if !options.create && !Manifest::is_there(&*env.disk) {
+        return Err(no_store()); // before the lock, which would make its file
+    }
     let lock = take_lock(&*env.disk)?;
     let manifest = open_manifest(&env, &options)?;
     let found = manifest.state();
@@ -64,8 +67,8 @@ fn take_lock(disk: &dyn Disk) -> Result<Box<dyn LockGuard>> {
     let note = format!("process {}", std::process::id());
     disk.lock(&names::top(names::LOCK), &note).map_err(|error| {
         if error.kind() == io::ErrorKind::Locked {
-            let message = "the store is open elsewhere; close it there first";
-            Error::new(ErrorKind::Locked, message).caused_by(error)
+            let message = format!("{error}; close the store there, then try again");
+            Error::new(ErrorKind::Locked, message)
         } else {
             error.into()
         }
@@ -78,12 +81,14 @@ fn open_manifest(env: &Env, options: &Options) -> Result<Manifest> {
             create_files_folder(&*env.disk)?;
             Manifest::create(env, env.unique_id(), options.manifest_roll_bytes)
         }
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let message = "there is no store in this folder; create one, or check the path";
-            Err(Error::new(ErrorKind::NotFound, message))
-        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(no_store()),
         outcome => outcome,
     }
+}
+
+fn no_store() -> Error {
+    let message = "there is no store in this folder; create one, or check the path";
+    Error::new(ErrorKind::NotFound, message)
 }
 
 fn create_files_folder(disk: &dyn Disk) -> Result<()> {
@@ -99,7 +104,14 @@ fn create_files_folder(disk: &dyn Disk) -> Result<()> {
 fn remove_orphans(disk: &dyn Disk, state: &State) -> Result<()> {
     let named: HashSet<FileId> = state.version.files().map(|file| file.id).collect();
     let files = names::top(names::FILES);
-    for entry in disk.list(&files)? {
+    let listed = disk.list(&files).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            let what = "the folder of the segments is missing";
+            Error::corrupt(names::FILES, 0, what)
+        }
+        _ => error.into(),
+    })?;
+    for entry in listed {
         if names::parse_file(&entry.name).is_some_and(|id| !named.contains(&id)) {
             disk.remove(&files.join(&entry.name)?)?;
         }

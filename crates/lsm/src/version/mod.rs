@@ -118,14 +118,14 @@ impl FileHandle {
         let path = names::file(self.id);
         let source = opener.disk.open_blocks(&path, opener.mode).map_err(|error| {
             if error.kind() == IoErrorKind::NotFound {
-                let what = "a file of segments is missing; restore the store from a backup";
+                let what = "a file of segments is missing";
                 return Error::corrupt(&path, 0, what).caused_by(error);
             }
             Error::from(error)
         })?;
         if source.len() != self.length {
             let what = format!(
-                "a file of segments has {} bytes, the manifest says {}; restore it from a backup",
+                "a file of segments has {} bytes, the manifest says {}",
                 source.len(),
                 self.length
             );
