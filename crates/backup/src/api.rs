@@ -251,6 +251,15 @@ pub fn statuses(env: &Env, backend: Option<&Arc<dyn Backend>>) -> Result<Vec<Sta
     Ok(statuses)
 }
 
+/// What a repository says of one backup.
+///
+/// # Errors
+/// `Invalid` for an id that cannot be; `NotFound` without the repository or the backup; `Corrupt`,
+/// `NewerFormat`, and those of the backend.
+pub fn find(backend: &Arc<dyn Backend>, id: &str) -> Result<Config> {
+    Repository::open(backend)?.backup(&BackupId::new(id)?)
+}
+
 /// All backups of a repository, the newest first.
 ///
 /// # Errors

@@ -135,6 +135,7 @@ impl From<lsm::Error> for Error {
             lsm::ErrorKind::Exists => ErrorKind::Exists,
             lsm::ErrorKind::Unavailable | lsm::ErrorKind::Locked => ErrorKind::Busy,
             lsm::ErrorKind::NoSpace => ErrorKind::NoSpace,
+            lsm::ErrorKind::Denied => ErrorKind::Denied,
             lsm::ErrorKind::Corrupt => ErrorKind::Corrupt,
             lsm::ErrorKind::NewerFormat => ErrorKind::NewerFormat,
             _ => ErrorKind::Io,

@@ -27,6 +27,8 @@ pub struct Status {
     pub id: BackupId,
     /// This run of the operation.
     pub attempt: AttemptId,
+    /// Where the backup is: the description of its backend.
+    pub backend: String,
     /// Where it stands.
     pub state: State,
     /// Why it failed, or what is not known yet.
@@ -63,6 +65,7 @@ impl Status {
             kind: entry.begin.kind,
             id: entry.begin.id.clone(),
             attempt: entry.begin.attempt,
+            backend: entry.begin.backend.clone(),
             state: entry.state,
             error: entry.error.clone(),
             progress: ProgressReport {
@@ -100,6 +103,7 @@ impl Handle {
             kind: self.shared.kind,
             id: self.shared.id.clone(),
             attempt: self.shared.attempt,
+            backend: self.shared.backend.clone(),
             state,
             error,
             progress: self.shared.progress.report(),

@@ -74,6 +74,7 @@ pub(crate) struct Shared {
     pub(crate) kind: Kind,
     pub(crate) id: BackupId,
     pub(crate) attempt: AttemptId,
+    pub(crate) backend: String,
     pub(crate) cancel: Cancel,
     pub(crate) progress: Progress,
     pub(crate) started_ms: u64,
@@ -118,6 +119,7 @@ impl Operation {
             kind: begin.kind,
             id: begin.id,
             attempt: begin.attempt,
+            backend: begin.backend,
             cancel: Cancel::new(),
             progress: Progress::new(),
             started_ms: begin.started_ms,
@@ -196,6 +198,10 @@ impl Operation {
 
     fn change(&self, state: State, error: Option<String>) -> Result<()> {
         let at_ms = millis(self.env.clock.wall());
+        if state.is_final() {
+            // The state is what counts: without the last progress it is recorded all the same.
+            drop(self.note(self.shared.progress.report()));
+        }
         let recorded = lock(&self.journal).enter(state, at_ms, error.as_deref());
         if recorded.is_ok() || state.is_final() {
             let mut phase = lock(&self.shared.phase);
@@ -260,10 +266,14 @@ impl Operation {
         let report = self.shared.progress.report();
         if report != *noted {
             *noted = report;
-            let ProgressReport { bytes_done, bytes_stored, chunks_done, .. } = report;
-            lock(&self.journal).note(&Event::Progress { bytes_done, bytes_stored, chunks_done })?;
+            self.note(report)?;
         }
         Ok(())
+    }
+
+    fn note(&self, report: ProgressReport) -> Result<()> {
+        let ProgressReport { bytes_done, bytes_stored, chunks_done, .. } = report;
+        lock(&self.journal).note(&Event::Progress { bytes_done, bytes_stored, chunks_done })
     }
 }
 

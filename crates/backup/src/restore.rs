@@ -63,12 +63,7 @@ pub(crate) fn prepare(
     options: RestoreOptions,
 ) -> Result<RestoreJob> {
     options.check()?;
-    let Some(config) = repository.config(id)? else {
-        let place = repository.backend().describe();
-        let message = format!("there is no backup '{id}' in {place}");
-        return Err(Error::new(ErrorKind::NotFound, message));
-    };
-    let mut descriptor = repository.descriptor(config)?;
+    let mut descriptor = repository.descriptor(repository.backup(id)?)?;
     let stored = mem::take(&mut descriptor.collections);
     let collections = rename(select(&options.selection, stored)?, &options.rename)?;
     let ticket = store.begin_restore(&names(&collections))?;

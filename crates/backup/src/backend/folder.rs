@@ -164,7 +164,8 @@ impl Folder {
         let env = match (&self.root, missing) {
             (Root::Disk(env), _) => env.clone(),
             (Root::Path(root), Missing::Make) => {
-                Env::system(Arc::new(OsDisk::open(root, StreamEngine::Auto)?))
+                let disk = OsDisk::open(root, StreamEngine::Auto).map_err(parent_missing)?;
+                Env::system(Arc::new(disk))
             }
             (Root::Path(root), Missing::Tell) => {
                 Env::system(Arc::new(OsDisk::open_existing(root, StreamEngine::Auto)?))
@@ -287,6 +288,15 @@ impl Drop for NewObject {
         drop(self.stream.take());
         drop(self.folder.remove_quietly(&self.temporary));
     }
+}
+
+/// A folder that cannot be made, for want of the one above it: its disk may not be mounted.
+fn parent_missing(error: siltstone_io::error::Error) -> Error {
+    if error.kind() != IoErrorKind::NotFound {
+        return error.into();
+    }
+    let message = format!("{error}; make the folder above it, or mount its disk");
+    Error::new(ErrorKind::Unavailable, message)
 }
 
 /// Reads a range of an open object, whole.

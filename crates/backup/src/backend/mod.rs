@@ -14,14 +14,17 @@ mod service;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, ops::Range, sync::Arc, time::Duration};
+use std::{fmt, ops::Range, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use siltstone_io::env::Env;
 
 pub use self::config::{BackendConfig, S3Config, Secret};
 use self::folder::Root;
-use crate::{cancel::Cancel, error::Result};
+use crate::{
+    cancel::Cancel,
+    error::{Error, ErrorKind, Result},
+};
 
 /// Bytes of one part that a writer sends at a time.
 pub const PART_BYTES: usize = 5 << 20;
@@ -37,7 +40,14 @@ pub const PARTS_IN_FLIGHT: usize = 4;
 pub fn open(config: &BackendConfig) -> Result<Arc<dyn Backend>> {
     match config {
         BackendConfig::Folder(root) => {
-            door::folder(Root::Path(root.clone()), format!("folder '{}'", root.display()))
+            // The description is the identity of the place, also from another working directory.
+            let root = std::path::absolute(root).map_err(|error| {
+                let message = format!("'{}' cannot be a folder: {error}", root.display());
+                Error::new(ErrorKind::Invalid, message).caused_by(error)
+            })?;
+            let root: PathBuf = root.components().collect(); // without a slash at the end
+            let describe = format!("folder '{}'", root.display());
+            door::folder(Root::Path(root), describe)
         }
         BackendConfig::Memory => door::memory(),
         BackendConfig::S3(config) => door::s3(config),

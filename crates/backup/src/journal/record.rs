@@ -134,8 +134,9 @@ pub(super) fn decode(attempt: AttemptId, bytes: &[u8]) -> Result<(Vec<Event>, u6
     match header {
         (Ok(MAGIC), Ok(VERSION), Ok(0)) => {}
         (Ok(MAGIC), Ok(version), _) if version > VERSION => {
-            let message =
-                format!("the journal of attempt {attempt} has the newer format {version}");
+            let message = format!(
+                "'backup/{attempt}.journal' has the newer format {version}: upgrade siltstone"
+            );
             return Err(Error::new(ErrorKind::NewerFormat, message));
         }
         // Cut off while it was made: as if it had never been.

@@ -62,7 +62,8 @@ impl Repository {
         if repository.about()?.is_some() {
             return Ok(repository);
         }
-        let message = format!("there is no repository of backups in {}", backend.describe());
+        let place = backend.describe();
+        let message = format!("there is no repository of backups in {place}; check the path");
         Err(Error::new(ErrorKind::NotFound, message))
     }
 
@@ -107,6 +108,17 @@ impl Repository {
             return Ok(Some(config));
         }
         Err(Error::corrupt(object, format!("it describes backup '{}'", config.id)))
+    }
+
+    /// The descriptor of a backup that must be there.
+    ///
+    /// # Errors
+    /// `NotFound`; and as [`Repository::config`].
+    pub(crate) fn backup(&self, id: &BackupId) -> Result<Config> {
+        self.config(id)?.ok_or_else(|| {
+            let message = format!("there is no backup '{id}' in {}", self.backend.describe());
+            Error::new(ErrorKind::NotFound, message)
+        })
     }
 
     /// All that a backup consists of.
