@@ -15,6 +15,7 @@ use flate2::{Compress, Crc, Decompress, FlushCompress, FlushDecompress, Status};
 use siltstone_lsm::format::primitives::Reason;
 
 use crate::{
+    cancel::Cancel,
     format::chunk::{DEFLATE_STORED_MAX, GZIP_WRAP_BYTES, gzip_bytes_max},
     options::Compression,
 };
@@ -34,12 +35,16 @@ const _: () = assert!(HEADER.len() + TRAILER_BYTES == GZIP_WRAP_BYTES as usize);
 pub struct GzipEncoder {
     level: flate2::Compression,
     deflate: Compress,
+    cancel: Cancel,
     /// Where members are decoded to be compared.
     window: Vec<u8>,
 }
 
 /// Bytes decoded at a time to be compared.
 const WINDOW_BYTES: usize = 64 << 10;
+
+/// Bytes compressed between two looks at the cancel flag: some ten milliseconds at the best level.
+const STEP_BYTES: usize = 128 << 10;
 
 impl GzipEncoder {
     /// An encoder; `None` when `compression` is none.
@@ -52,7 +57,15 @@ impl GzipEncoder {
         };
         let level = flate2::Compression::new(level);
         let deflate = Compress::new(level, false);
-        Some(Self { level, deflate, window: vec![0; WINDOW_BYTES] })
+        let cancel = Cancel::new();
+        Some(Self { level, deflate, cancel, window: vec![0; WINDOW_BYTES] })
+    }
+
+    /// The same encoder, which only stores frames once `cancel` is raised: nobody will need them,
+    /// and compressing what is left of a frame may take a second.
+    #[must_use]
+    pub fn until(self, cancel: &Cancel) -> Self {
+        Self { cancel: cancel.clone(), ..self }
     }
 
     /// The parts of a plain frame as one gzip member.
@@ -87,8 +100,11 @@ impl GzipEncoder {
 
     /// Whether all of it went into the room that `out` has.
     fn deflate_parts<P: AsRef<[u8]>>(&mut self, parts: &[P], out: &mut Vec<u8>) -> bool {
-        for part in parts {
-            let mut rest = part.as_ref();
+        for step in parts.iter().flat_map(|part| part.as_ref().chunks(STEP_BYTES)) {
+            if self.cancel.is_canceled() {
+                return false;
+            }
+            let mut rest = step;
             while !rest.is_empty() {
                 let before = self.deflate.total_in();
                 if self.deflate.compress_vec(rest, out, FlushCompress::None).is_err() {
@@ -253,6 +269,20 @@ mod tests {
             }
         }
         assert!(GzipEncoder::new(Compression::None).is_none());
+    }
+
+    #[test]
+    fn a_canceled_encoder_only_stores() {
+        let bytes = vec![7; 1 << 20];
+        for encoder in encoders() {
+            let cancel = Cancel::new();
+            let mut encoder = encoder.until(&cancel);
+            assert!(encoder.encode(&[&bytes]).len() < 100_000);
+            cancel.cancel();
+            let member = encoder.encode(&[&bytes]);
+            assert!(member.len() > bytes.len());
+            assert_eq!(gunzip(&member, 1 << 20).unwrap(), bytes);
+        }
     }
 
     #[test]

@@ -169,7 +169,7 @@ fn a_folder_is_made_by_the_first_write_alone() {
     conforms(&backend);
     let deep = open(&BackendConfig::Folder(root.path().join("no/such/parent"))).unwrap();
     let put = deep.put(EXAMPLE, Bytes::new(), PutMode::Replace);
-    assert_eq!(put.expect_err("no parent").kind(), ErrorKind::NotFound);
+    assert_eq!(put.expect_err("no parent").kind(), ErrorKind::Unavailable);
 }
 
 #[test]

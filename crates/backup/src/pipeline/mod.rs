@@ -168,7 +168,7 @@ impl Pipeline<'_> {
         }
         let (jobs_in, jobs) = bounded(budget.frames);
         for encoder in (0..budget.workers).filter_map(|_| GzipEncoder::new(compression)) {
-            let jobs = jobs.clone();
+            let (jobs, encoder) = (jobs.clone(), encoder.until(cancel));
             spawn(scope, "backup-gzip", move || pack::work(encoder, &jobs))?;
         }
         spawn(scope, "backup-read", move || {
