@@ -1,8 +1,9 @@
 //! The command line: what can be asked, and the help that explains it.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use siltstone_backup::options::{CHUNK_MIB_MAX, CHUNK_MIB_MIN, Compression, Selection};
 
 /// A storage engine whose live backups never pause a writer.
 #[derive(Debug, Parser)]
@@ -24,7 +25,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Load real files, back them up live, restore them elsewhere, and prove both are equal.
     Demo(DemoArgs),
-    /// Put the lines of a JSON Lines file into a collection or tenant.
+    /// Put the lines of a JSON Lines file into a collection or tenant; makes what is missing.
     Import(ImportArgs),
     /// Print the value of one key.
     Get(GetArgs),
@@ -35,7 +36,7 @@ pub(crate) enum Command {
     /// Create, follow, cancel and list backups.
     #[command(subcommand)]
     Backup(BackupCommand),
-    /// Restore a backup into a store.
+    /// Restore a backup into a store, which is made if it is missing.
     Restore(RestoreArgs),
     /// The half of `demo` that runs in a process of its own.
     #[command(hide = true)]
@@ -69,6 +70,9 @@ pub(crate) struct DemoArgs {
 
 /// Options of `import`.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    siltstone import birds birds.jsonl --data ./data --key name\n  \
+    gunzip -c eu.jsonl.gz | siltstone import birds/eu - --data ./data")]
 pub(crate) struct ImportArgs {
     /// Collection, or COLLECTION/TENANT; created if absent.
     #[arg(value_name = "COLLECTION[/TENANT]")]
@@ -103,6 +107,8 @@ pub(crate) struct GetArgs {
 
 /// Options of `scan`.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = "A row is printed as key, tab, value; with --json as an object of both.\n\
+    Example:\n  siltstone scan birds --data ./data --start her --end rob --limit 10")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct ScanArgs {
     /// Collection, or COLLECTION/TENANT.
@@ -116,11 +122,11 @@ pub(crate) struct ScanArgs {
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["start", "end"])]
     pub(crate) prefix: Option<String>,
 
-    /// First key.
+    /// First key [default: from the beginning].
     #[arg(long, value_name = "KEY")]
     pub(crate) start: Option<String>,
 
-    /// First key that is left out.
+    /// First key that is left out [default: to the end].
     #[arg(long, value_name = "KEY")]
     pub(crate) end: Option<String>,
 
@@ -128,7 +134,7 @@ pub(crate) struct ScanArgs {
     #[arg(long)]
     pub(crate) reverse: bool,
 
-    /// At most this many rows.
+    /// At most this many rows [default: all].
     #[arg(long, value_name = "ROWS")]
     pub(crate) limit: Option<u64>,
 
@@ -151,13 +157,13 @@ pub(crate) struct CheckArgs {
 /// What to do with backups.
 #[derive(Debug, Subcommand)]
 pub(crate) enum BackupCommand {
-    /// Back up a store.
+    /// Back up a store; makes the folder of the repository if it is missing.
     Create(CreateArgs),
-    /// Print how one backup stands (running, or as the repository has it).
-    Status(BackupIdArgs),
-    /// Ask the process that makes the backup to stop.
-    Cancel(BackupIdArgs),
-    /// List the backups of a repository.
+    /// Print how a backup or its restore stands (running, ended, or as the repository has it).
+    Status(BackupArgs),
+    /// Ask the process that makes or restores the backup to stop.
+    Cancel(BackupArgs),
+    /// List the backups of a repository, the newest first.
     List(RepositoryArgs),
 }
 
@@ -173,10 +179,10 @@ pub(crate) struct RepositoryArgs {
     pub(crate) root: PathBuf,
 }
 
-/// Options of `backup create`.
+/// Which backup of which store, and where.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct CreateArgs {
-    /// Name of the backup: lower-case letters, digits, `_` and `-`.
+pub(crate) struct BackupArgs {
+    /// Name of the backup: 1 to 128 lower-case letters, digits, `_` and `-`.
     pub(crate) id: String,
 
     #[command(flatten)]
@@ -184,68 +190,89 @@ pub(crate) struct CreateArgs {
 
     #[command(flatten)]
     pub(crate) repository: RepositoryArgs,
+}
 
-    /// Only these collections.
+/// Which collections.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SelectionArgs {
+    /// Only these collections, separated by commas; may be repeated [default: all].
     #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with = "exclude")]
-    pub(crate) include: Vec<String>,
+    include: Vec<String>,
 
-    /// All but these collections.
+    /// All but these collections, separated by commas; may be repeated.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    pub(crate) exclude: Vec<String>,
+    exclude: Vec<String>,
+}
 
-    /// How chunks are compressed.
-    #[arg(long, value_name = "LEVEL", default_value = "DefaultCompression", ignore_case = true,
-          value_parser = ["DefaultCompression", "BestSpeed", "BestCompression", "NoCompression"])]
-    pub(crate) compression: String,
+impl SelectionArgs {
+    /// As the library takes it.
+    pub(crate) fn selection(&self) -> Selection {
+        Selection { include: self.include.clone(), exclude: self.exclude.clone() }
+    }
+}
+
+/// How chunks are compressed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub(crate) enum CompressionLevel {
+    DefaultCompression,
+    BestSpeed,
+    BestCompression,
+    NoCompression,
+}
+
+impl From<CompressionLevel> for Compression {
+    fn from(level: CompressionLevel) -> Self {
+        match level {
+            CompressionLevel::DefaultCompression => Self::GzipDefault,
+            CompressionLevel::BestSpeed => Self::GzipBestSpeed,
+            CompressionLevel::BestCompression => Self::GzipBestCompression,
+            CompressionLevel::NoCompression => Self::None,
+        }
+    }
+}
+
+/// Options of `backup create`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:\n  \
+    siltstone backup create monday --data ./data --root ./backups --exclude logs --wait")]
+pub(crate) struct CreateArgs {
+    #[command(flatten)]
+    pub(crate) backup: BackupArgs,
+
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+
+    /// How chunks are compressed: with gzip, or not at all.
+    #[arg(long, value_name = "LEVEL", default_value = "DefaultCompression", ignore_case = true)]
+    pub(crate) compression: CompressionLevel,
 
     /// Bound of a stored chunk in MiB, 2 to 512.
-    #[arg(long, value_name = "MB", default_value_t = 128,
-          value_parser = clap::value_parser!(u64).range(2..=512))]
+    #[arg(long, value_name = "MIB", default_value_t = 128,
+          value_parser = clap::value_parser!(u64).range(CHUNK_MIB_MIN..=CHUNK_MIB_MAX))]
     pub(crate) chunk_size: u64,
 
-    /// Show a progress bar.
+    /// Show a progress bar on a terminal; the command ends with the backup in any case.
     #[arg(long)]
     pub(crate) wait: bool,
 }
 
-/// Options of `backup status` and `backup cancel`.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct BackupIdArgs {
-    /// Name of the backup.
-    pub(crate) id: String,
-
-    #[command(flatten)]
-    pub(crate) store: StoreArgs,
-
-    #[command(flatten)]
-    pub(crate) repository: RepositoryArgs,
-}
-
 /// Options of `restore`.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:\n  \
+    siltstone restore monday --data ./other --root ./backups --include birds --rename birds=old")]
 pub(crate) struct RestoreArgs {
-    /// Name of the backup.
-    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) backup: BackupArgs,
 
     #[command(flatten)]
-    pub(crate) store: StoreArgs,
-
-    #[command(flatten)]
-    pub(crate) repository: RepositoryArgs,
-
-    /// Only these collections of the backup.
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with = "exclude")]
-    pub(crate) include: Vec<String>,
-
-    /// All but these collections of the backup.
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    pub(crate) exclude: Vec<String>,
+    pub(crate) selection: SelectionArgs,
 
     /// Restore collection OLD under the name NEW; may be repeated.
     #[arg(long, value_name = "OLD=NEW", value_parser = parse_rename)]
     pub(crate) rename: Vec<(String, String)>,
 
-    /// Show a progress bar.
+    /// Show a progress bar on a terminal; the command ends with the restore in any case.
     #[arg(long)]
     pub(crate) wait: bool,
 }
@@ -257,6 +284,13 @@ pub(crate) struct Target {
     pub(crate) tenant: Option<String>,
 }
 
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.collection)?;
+        self.tenant.as_ref().map_or(Ok(()), |tenant| write!(f, "/{tenant}"))
+    }
+}
+
 impl std::str::FromStr for Target {
     type Err = String;
 
@@ -265,7 +299,8 @@ impl std::str::FromStr for Target {
             None => (text, None),
             Some((collection, tenant)) => (collection, Some(tenant.to_owned())),
         };
-        if collection.is_empty() || tenant.as_deref().is_some_and(str::is_empty) {
+        let is_bad = |tenant: &str| tenant.is_empty() || tenant.contains('/');
+        if collection.is_empty() || tenant.as_deref().is_some_and(is_bad) {
             return Err("expected COLLECTION or COLLECTION/TENANT".to_owned());
         }
         Ok(Self { collection: collection.to_owned(), tenant })
@@ -297,7 +332,9 @@ mod tests {
         let target: Target = "birds/eu".parse().unwrap();
         assert_eq!((target.collection.as_str(), target.tenant.as_deref()), ("birds", Some("eu")));
         assert_eq!("birds".parse::<Target>().unwrap().tenant, None);
-        assert!("/eu".parse::<Target>().is_err());
-        assert!("birds/".parse::<Target>().is_err());
+        assert_eq!(target.to_string(), "birds/eu");
+        for bad in ["", "/eu", "birds/", "birds/eu/north"] {
+            assert!(bad.parse::<Target>().is_err(), "{bad}");
+        }
     }
 }

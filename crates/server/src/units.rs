@@ -35,6 +35,12 @@ fn explain(text: &str) -> String {
     format!("'{text}' is not a size; write a number of bytes, or such as 64MiB, 2GiB, 500MB")
 }
 
+/// How many of something: `1 chunk`, `2 chunks`.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
+
 /// Bytes a second over a time.
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
 pub(crate) fn show_rate(bytes: u64, time: Duration) -> String {

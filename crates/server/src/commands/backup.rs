@@ -9,12 +9,13 @@ use std::{path::Path, sync::Arc, thread, time::Duration};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use siltstone_backup::{
-    api::{Backups, Listed, list as list_backups, request_cancel, statuses},
+    api::{Backups, Listed, find, list as list_backups, request_cancel, statuses},
     backend::{self, Backend, BackendConfig},
-    error::{Error, ErrorKind},
+    format::config::Totals,
     handle::{Handle, Status},
+    journal::Kind,
     operation::Summary,
-    options::{Compression, CreateOptions, Selection},
+    options::CreateOptions,
 };
 use siltstone_io::{
     env::Env,
@@ -22,11 +23,11 @@ use siltstone_io::{
 };
 
 use crate::{
-    cli::{BackupIdArgs, CreateArgs, RepositoryArgs},
+    cli::{BackupArgs, CreateArgs, RepositoryArgs, StoreArgs},
     commands::open,
     outcome::Output,
     progress::{Bar, show_bytes},
-    units::show_rate,
+    units::{counted, show_rate},
 };
 
 /// Time between two looks at a running operation.
@@ -34,44 +35,40 @@ const POLL: Duration = Duration::from_millis(100);
 
 /// Makes a backup and reports it.
 pub(crate) fn create(args: &CreateArgs, output: Output) -> Result<()> {
-    let store = open(&args.store)?;
-    let backend = repository(&args.repository)?;
+    let store = open(&args.backup.store)?;
+    let backend = repository(&args.backup.repository)?;
     let mut options = CreateOptions::default();
-    options.selection = Selection { include: args.include.clone(), exclude: args.exclude.clone() };
-    options.compression = compression(&args.compression);
+    options.selection = args.selection.selection();
+    options.compression = args.compression.into();
     options.chunk_mib = args.chunk_size;
-    let handle = Backups::new(store.clone())?.create(&backend, &args.id, options)?;
+    let handle = Backups::new(store.clone())?.create(&backend, &args.backup.id, options)?;
     let summary = follow(&handle, args.wait.then(|| Bar::bytes("backup", Some(0))).as_ref())?;
     store.close()?;
-    report("backed up", &summary, output)
+    report(handle.status().kind, &summary, output)
 }
 
-/// Prints how a backup stands: as its journal says, else as the repository has it.
-pub(crate) fn status(args: &BackupIdArgs, output: Output) -> Result<()> {
+/// Prints how a backup or its restore stands: as the journal says, else as the repository has it.
+pub(crate) fn status(args: &BackupArgs, output: Output) -> Result<()> {
     let backend = repository(&args.repository)?;
-    let journal = statuses(&env(&args.store.data)?, Some(&backend))?;
-    if let Some(status) = journal.iter().find(|status| status.id.as_str() == args.id) {
+    let journal = statuses(&env(&args.store)?, Some(&backend))?;
+    let is_it =
+        |status: &&Status| status.id.as_str() == args.id && status.backend == backend.describe();
+    if let Some(status) = journal.iter().find(is_it) {
         return output.result(&status_text(status), &status_json(status));
     }
-    let config = list_backups(&backend)?.into_iter().find_map(|listed| match listed {
-        Listed::Backup(config) if config.id.as_str() == args.id => Some(config),
-        _ => None,
-    });
-    let Some(config) = config else {
-        let message =
-            format!("there is no backup '{}', neither running nor in the repository", args.id);
-        return Err(Error::new(ErrorKind::NotFound, message).into());
-    };
-    let json = json!({ "type": "result", "id": args.id, "status": "SUCCESS",
-                       "completed_at": config.completed_at.to_string() });
-    output.result(&format!("{}: SUCCESS, completed {}", args.id, config.completed_at), &json)
+    let completed_at = find(&backend, &args.id)?.completed_at;
+    let json = json!({ "type": "result", "kind": kind_name(Kind::Create), "id": args.id,
+                       "status": "SUCCESS", "completed_at": completed_at.to_string() });
+    output.result(&format!("backup '{}': SUCCESS, completed {completed_at:.0}", args.id), &json)
 }
 
-/// Asks the process that makes a backup to stop.
-pub(crate) fn cancel(args: &BackupIdArgs, output: Output) -> Result<()> {
-    let status = request_cancel(&env(&args.store.data)?, &args.id)?;
-    let text = format!("asked for the cancellation of '{}' (it was {})", args.id, status.state);
-    output.result(&text, &json!({ "type": "result", "id": args.id, "canceling": true }))
+/// Asks the process that makes or restores a backup to stop.
+pub(crate) fn cancel(args: &BackupArgs, output: Output) -> Result<()> {
+    let status = request_cancel(&env(&args.store)?, &args.id)?;
+    let text = format!("asked the {} to stop; it was {}", named(&status), status.state);
+    let kind = kind_name(status.kind);
+    let json = json!({ "type": "result", "kind": kind, "id": args.id, "canceling": true });
+    output.result(&text, &json)
 }
 
 /// Lists the backups of a repository, newest first.
@@ -83,19 +80,20 @@ pub(crate) fn list(args: &RepositoryArgs, output: Output) -> Result<()> {
     for listed in backups {
         match listed {
             Listed::Backup(config) => {
-                let totals = config.totals;
+                let Totals { collections, segments, segment_bytes, .. } = config.totals;
                 let text = format!(
-                    "{}  SUCCESS  {}  {} collections, {} segments, {} chunks",
+                    "{}  SUCCESS  {:.0}  {}, {}, {}",
                     config.id,
                     config.completed_at,
-                    totals.collections,
-                    totals.segments,
-                    totals.chunks
+                    counted(collections, "collection"),
+                    counted(segments, "segment"),
+                    show_bytes(segment_bytes),
                 );
                 let json = json!({
                     "type": "result", "id": config.id.as_str(), "status": "SUCCESS",
                     "started_at": config.started_at.to_string(),
-                    "completed_at": config.completed_at.to_string(), "totals": totals,
+                    "completed_at": config.completed_at.to_string(),
+                    "totals": totals_json(config.totals),
                 });
                 output.result(&text, &json)?;
             }
@@ -120,19 +118,10 @@ pub(crate) fn folder(root: &Path) -> Result<Arc<dyn Backend>> {
 }
 
 /// The store's disk, without its lock.
-fn env(data: &Path) -> Result<Env> {
-    let disk = OsDisk::open_existing(data, StreamEngine::Auto)
-        .with_context(|| format!("there is no store in {}", data.display()))?;
+fn env(args: &StoreArgs) -> Result<Env> {
+    let disk = OsDisk::open_existing(&args.data, StreamEngine::Auto);
+    let disk = disk.with_context(|| format!("store {}", args.data.display()))?;
     Ok(Env::system(Arc::new(disk)))
-}
-
-fn compression(level: &str) -> Compression {
-    match level.to_ascii_lowercase().as_str() {
-        "nocompression" => Compression::None,
-        "bestspeed" => Compression::GzipBestSpeed,
-        "bestcompression" => Compression::GzipBestCompression,
-        _ => Compression::GzipDefault,
-    }
 }
 
 /// Waits for an operation, showing its progress on a bar.
@@ -147,41 +136,72 @@ pub(crate) fn follow(handle: &Handle, bar: Option<&Bar>) -> Result<Summary> {
         }
         thread::sleep(POLL);
     }
-    Ok(handle.wait()?)
+    handle.wait().with_context(|| {
+        let status = handle.status();
+        format!("{} {}", named(&status), status.state)
+    })
 }
 
 /// Prints what an operation did.
-pub(crate) fn report(what: &str, summary: &Summary, output: Output) -> Result<()> {
-    let progress = summary.progress;
+pub(crate) fn report(kind: Kind, summary: &Summary, output: Output) -> Result<()> {
+    let Summary { id, collections, progress, elapsed, .. } = summary;
+    let moved = if kind == Kind::Restore {
+        show_bytes(progress.bytes_done)
+    } else {
+        format!(
+            "{} in {} ({} stored, {} reused)",
+            show_bytes(progress.bytes_done),
+            counted(progress.chunks_done, "chunk"),
+            show_bytes(progress.bytes_stored),
+            show_bytes(progress.bytes_reused),
+        )
+    };
     let text = format!(
-        "{what} '{}': {} collections, {} in {} chunks ({} stored, {} reused), {:.2} s, {}",
-        summary.id,
-        summary.collections.len(),
-        show_bytes(progress.bytes_done),
-        progress.chunks_done,
-        show_bytes(progress.bytes_stored),
-        show_bytes(progress.bytes_reused),
-        summary.elapsed.as_secs_f64(),
-        show_rate(progress.bytes_done, summary.elapsed),
+        "{} '{id}': {}, {moved}, {:.2} s, {}",
+        if kind == Kind::Restore { "restored" } else { "backed up" },
+        counted(collections.len() as u64, "collection"),
+        elapsed.as_secs_f64(),
+        show_rate(progress.bytes_done, *elapsed),
     );
     let json = json!({
-        "type": "result", "id": summary.id.as_str(), "status": "SUCCESS",
-        "sequence": summary.sequence.to_string(), "collections": summary.collections,
-        "totals": summary.totals, "bytes_done": progress.bytes_done,
+        "type": "result", "kind": kind_name(kind), "id": id.as_str(), "status": "SUCCESS",
+        "sequence": summary.sequence.to_string(), "collections": collections,
+        "totals": totals_json(summary.totals), "bytes_done": progress.bytes_done,
         "bytes_stored": progress.bytes_stored, "bytes_reused": progress.bytes_reused,
-        "chunks": progress.chunks_done, "seconds": summary.elapsed.as_secs_f64(),
+        "chunks": progress.chunks_done, "seconds": elapsed.as_secs_f64(),
     });
     output.result(&text, &json)
+}
+
+/// Numbers as numbers: the object in the repository has them as text.
+fn totals_json(totals: Totals) -> serde_json::Value {
+    json!({
+        "collections": totals.collections, "tenants": totals.tenants, "chunks": totals.chunks,
+        "segments": totals.segments, "segment_bytes": totals.segment_bytes,
+        "chunk_bytes": totals.chunk_bytes, "uploaded_bytes": totals.uploaded_bytes,
+    })
+}
+
+/// An operation as people call it.
+fn named(status: &Status) -> String {
+    let what = if status.kind == Kind::Restore { "restore of" } else { "backup" };
+    format!("{what} '{}'", status.id)
+}
+
+fn kind_name(kind: Kind) -> &'static str {
+    if kind == Kind::Restore { "restore" } else { "create" }
 }
 
 fn status_text(status: &Status) -> String {
     let progress = status.progress;
     let left = status.time_left().filter(|_| !status.state.is_final());
     let left = left.map_or(String::new(), |left| format!(", {} s left", left.as_secs()));
+    let reused = Some(progress.bytes_reused).filter(|bytes| *bytes > 0);
+    let reused = reused.map_or(String::new(), |bytes| format!(", {} reused", show_bytes(bytes)));
     let error = status.error.as_ref().map_or(String::new(), |error| format!(": {error}"));
     format!(
-        "{}: {}{error} ({} of {}, {}{left})",
-        status.id,
+        "{}: {}{error} ({} of {}{reused}, {}{left})",
+        named(status),
         status.state,
         show_bytes(progress.bytes_done),
         show_bytes(progress.bytes_total),
@@ -191,9 +211,10 @@ fn status_text(status: &Status) -> String {
 
 fn status_json(status: &Status) -> serde_json::Value {
     json!({
-        "type": "result", "id": status.id.as_str(), "status": status.state.to_string(),
-        "error": status.error, "bytes_done": status.progress.bytes_done,
-        "bytes_total": status.progress.bytes_total, "chunks": status.progress.chunks_done,
+        "type": "result", "kind": kind_name(status.kind), "id": status.id.as_str(),
+        "status": status.state.to_string(), "error": status.error,
+        "bytes_done": status.progress.bytes_done, "bytes_total": status.progress.bytes_total,
+        "bytes_reused": status.progress.bytes_reused, "chunks": status.progress.chunks_done,
         "bytes_per_second": status.bytes_per_second(),
         "seconds_left": status.time_left().map(|left| left.as_secs()),
         "elapsed_seconds": status.elapsed.as_secs_f64(),

@@ -1,6 +1,9 @@
 //! `siltstone check`: reads everything in a store, and holds it against acknowledged commits.
 
-use std::{fs::OpenOptions, path::Path};
+use std::{
+    fs::{File, OpenOptions},
+    path::Path,
+};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -13,8 +16,9 @@ use crate::{
     cli::CheckArgs,
     commands::open,
     ledger::{Ledger, Trees, Verified},
-    outcome::{Damage, Output},
-    progress::Bar,
+    outcome::{Damage, Output, message},
+    progress::{Bar, show_bytes},
+    units::counted,
 };
 
 /// What a check found.
@@ -33,13 +37,15 @@ struct Checked {
 
 /// Runs the command: exit code 3 when something is damaged or lost.
 pub(crate) fn run(args: &CheckArgs, output: Output) -> Result<()> {
+    let acks = args.acks.as_deref().map(open_acks).transpose()?;
     let store = open(&args.store).map_err(damage)?;
     let metrics = store.metrics();
     let bar = Bar::bytes("check", Some(metrics.segment_bytes));
     let verified = store.verify(&mut |done, _| bar.set(done));
     bar.finish();
-    verified.map_err(damage)?;
-    let ledger = args.acks.as_deref().map(|acks| check_acks(&store, acks)).transpose()?;
+    let named = || format!("store {}", args.store.data.display());
+    verified.with_context(named).map_err(damage)?;
+    let ledger = acks.map(|acks| check_acks(&store, &acks)).transpose()?;
     let report = store.recovery_report();
     let checked = Checked {
         kind: "result",
@@ -53,41 +59,49 @@ pub(crate) fn run(args: &CheckArgs, output: Output) -> Result<()> {
     };
     let acks = checked.ledger.map_or(String::new(), |ledger| {
         format!(
-            "\nall {} acknowledged commits are there; {} commits account for {} keys",
-            ledger.acknowledged, ledger.commits, ledger.keys
+            "\nall of {} are there; {} account for {}",
+            counted(ledger.acknowledged, "acknowledged commit"),
+            counted(ledger.commits, "commit"),
+            counted(ledger.keys, "key"),
         )
     });
     let text = format!(
-        "the store is sound: {} collections, {} segments in {} files, {} bytes verified; {} \
-         commits were replayed, {} bytes of an unfinished tail dropped{acks}",
-        checked.collections,
-        checked.segments,
-        checked.files,
-        checked.segment_bytes,
-        checked.replayed_commits,
-        checked.dropped_tail_bytes,
+        "the store is sound: {}, {} in {}, {} verified; {} replayed, {} of an unfinished tail \
+         dropped{acks}",
+        counted(checked.collections, "collection"),
+        counted(checked.segments, "segment"),
+        counted(checked.files, "file"),
+        show_bytes(checked.segment_bytes),
+        counted(checked.replayed_commits, "commit"),
+        show_bytes(checked.dropped_tail_bytes),
     );
     output.result(&text, &checked)
 }
 
-fn check_acks(store: &Store, acks: &Path) -> Result<Verified> {
-    let file = OpenOptions::new().read(true).open(acks);
-    let file = file.with_context(|| format!("cannot open {}", acks.display()))?;
+fn open_acks(path: &Path) -> Result<File> {
+    let file = OpenOptions::new().read(true).open(path);
+    file.with_context(|| format!("cannot open {}", path.display()))
+}
+
+fn check_acks(store: &Store, acks: &File) -> Result<Verified> {
     let verify = || {
         let trees = match Trees::open(store) {
             // A process killed before it had made its collections has acknowledged nothing.
-            Err(_) if file.metadata()?.len() == 0 => return Ok(Verified::default()),
+            Err(_) if acks.metadata()?.len() == 0 => return Ok(Verified::default()),
             trees => trees?,
         };
         let snapshot = store.snapshot();
         let ledger = Ledger::read(&snapshot, &trees)?;
-        let acknowledged = Ledger::verify_acks(&snapshot, &trees, &file)?;
+        let acknowledged = Ledger::verify_acks(&snapshot, &trees, acks)?;
         Ok(Verified { acknowledged, ..ledger.verify_files(&snapshot, &trees)? })
     };
-    verify().map_err(|error: anyhow::Error| Damage(format!("{error:#}")).into())
+    verify().map_err(|error: anyhow::Error| Damage(message(&error)).into())
 }
 
 /// Corruption is what a check looks for: its finding, not its failure.
-fn damage(error: Error) -> anyhow::Error {
-    if error.kind() == ErrorKind::Corrupt { Damage(error.to_string()).into() } else { error.into() }
+fn damage(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<Error>() {
+        Some(found) if found.kind() == ErrorKind::Corrupt => Damage(message(&error)).into(),
+        _ => error,
+    }
 }

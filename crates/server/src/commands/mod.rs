@@ -6,7 +6,8 @@ pub(crate) mod import;
 pub(crate) mod read;
 pub(crate) mod restore;
 
-use siltstone_lsm::{error::Result, options::Options, store::Store, types::TreeId};
+use anyhow::{Context, Result};
+use siltstone_lsm::{options::Options, store::Store, types::TreeId};
 
 use crate::cli::{StoreArgs, Target};
 
@@ -14,10 +15,19 @@ use crate::cli::{StoreArgs, Target};
 pub(crate) fn open(args: &StoreArgs) -> Result<Store> {
     let mut options = Options::default();
     options.create = false;
-    Store::open(&args.data, options)
+    open_with(args, options)
+}
+
+/// Opens a store, which is made if it is missing.
+pub(crate) fn open_or_create(args: &StoreArgs) -> Result<Store> {
+    open_with(args, Options::default())
+}
+
+fn open_with(args: &StoreArgs, options: Options) -> Result<Store> {
+    Store::open(&args.data, options).with_context(|| format!("store {}", args.data.display()))
 }
 
 /// The tree that a target names.
 pub(crate) fn tree(store: &Store, target: &Target) -> Result<TreeId> {
-    store.tree(&target.collection, target.tenant.as_deref())
+    Ok(store.tree(&target.collection, target.tenant.as_deref())?)
 }

@@ -5,13 +5,13 @@ use std::{
     ops::Bound,
 };
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use siltstone_lsm::error::{Error, ErrorKind};
 
 use crate::{
     cli::{GetArgs, ScanArgs},
     commands::{open, tree},
-    outcome::Output,
+    outcome::{Output, printed},
 };
 
 /// Prints one value, as it is.
@@ -19,17 +19,16 @@ pub(crate) fn get(args: &GetArgs, output: Output) -> Result<()> {
     let store = open(&args.store)?;
     let tree = tree(&store, &args.target)?;
     let Some(value) = store.get(tree, args.key.as_bytes())? else {
-        let message = format!("there is no key '{}' in {}", args.key, args.target.collection);
+        let message = format!("there is no key '{}' in '{}'", args.key, args.target);
         return Err(Error::new(ErrorKind::NotFound, message).into());
     };
-    let mut out = io::stdout().lock();
-    if output.json {
-        serde_json::to_writer(&mut out, &row(args.key.as_bytes(), Some(value.as_ref())))?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    let written = if output.json {
+        json_row(&mut out, args.key.as_bytes(), Some(value.as_ref()))
     } else {
-        out.write_all(value.as_ref())?;
-    }
-    writeln!(out)?;
-    Ok(out.flush()?)
+        out.write_all(value.as_ref())
+    };
+    printed(written.and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()))
 }
 
 /// Prints rows in key order: key, a tab, value; or one JSON object a row.
@@ -41,21 +40,13 @@ pub(crate) fn scan(args: &ScanArgs, output: Output) -> Result<()> {
         if args.reverse { Box::new(scan.rev()) } else { Box::new(scan) };
     let limit = args.limit.unwrap_or(u64::MAX);
     let mut out = BufWriter::new(io::stdout().lock());
-    for (row_number, item) in (0..limit).zip(rows) {
-        let (key, value) = item.map_err(|error| anyhow!(error).context(row_number))?;
+    for (_, row) in (0..limit).zip(rows) {
+        let (key, value) = row?;
         let value = (!args.keys_only).then_some(value.as_slice());
-        if output.json {
-            serde_json::to_writer(&mut out, &row(&key, value))?;
-        } else {
-            out.write_all(&key)?;
-            if let Some(value) = value {
-                out.write_all(b"\t")?;
-                out.write_all(value)?;
-            }
-        }
-        out.write_all(b"\n")?;
+        let write = if output.json { json_row } else { text_row };
+        printed(write(&mut out, &key, value).and_then(|()| out.write_all(b"\n")))?;
     }
-    Ok(out.flush()?)
+    printed(out.flush())
 }
 
 fn range(args: &ScanArgs) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
@@ -77,13 +68,21 @@ fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(end)
 }
 
+fn text_row(out: &mut impl Write, key: &[u8], value: Option<&[u8]>) -> io::Result<()> {
+    out.write_all(key)?;
+    let Some(value) = value else { return Ok(()) };
+    out.write_all(b"\t")?;
+    out.write_all(value)
+}
+
 /// A row as JSON: bytes that are not UTF-8 are replaced by U+FFFD.
-fn row(key: &[u8], value: Option<&[u8]>) -> serde_json::Value {
+fn json_row(out: &mut impl Write, key: &[u8], value: Option<&[u8]>) -> io::Result<()> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    match value {
+    let row = match value {
         Some(value) => serde_json::json!({ "key": text(key), "value": text(value) }),
         None => serde_json::json!({ "key": text(key) }),
-    }
+    };
+    Ok(serde_json::to_writer(out, &row)?)
 }
 
 #[cfg(test)]

@@ -2,27 +2,30 @@
 
 use anyhow::Result;
 use siltstone_backup::{
-    api::Backups,
-    options::{RestoreOptions, Selection},
+    api::{Backups, find},
+    options::RestoreOptions,
 };
-use siltstone_lsm::{options::Options, store::Store};
 
 use crate::{
     cli::RestoreArgs,
-    commands::backup::{follow, report, repository},
+    commands::{
+        backup::{follow, report, repository},
+        open_or_create,
+    },
     outcome::Output,
     progress::Bar,
 };
 
 /// Restores a backup into a store, which is created if absent.
 pub(crate) fn run(args: &RestoreArgs, output: Output) -> Result<()> {
-    let backend = repository(&args.repository)?;
-    let store = Store::open(&args.store.data, Options::default())?;
+    let (id, backend) = (&args.backup.id, repository(&args.backup.repository)?);
+    find(&backend, id)?; // before a store is made for nothing
+    let store = open_or_create(&args.backup.store)?;
     let mut options = RestoreOptions::default();
-    options.selection = Selection { include: args.include.clone(), exclude: args.exclude.clone() };
+    options.selection = args.selection.selection();
     options.rename.clone_from(&args.rename);
-    let handle = Backups::new(store.clone())?.restore(&backend, &args.id, options)?;
+    let handle = Backups::new(store.clone())?.restore(&backend, id, options)?;
     let summary = follow(&handle, args.wait.then(|| Bar::bytes("restore", Some(0))).as_ref())?;
     store.close()?;
-    report("restored", &summary, output)
+    report(handle.status().kind, &summary, output)
 }

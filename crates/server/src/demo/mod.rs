@@ -15,6 +15,7 @@ use std::{
     io::{BufReader, BufWriter, stdout},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -88,10 +89,11 @@ pub(crate) fn run(args: &DemoArgs, output: Output) -> Result<()> {
         .and_then(|()| Ok((clock.monotonic(), wait_before(&writers.shared)?)))
         .and_then(|(loaded, ())| Ok((loaded, back_up(&store, &writers.shared, &folders)?)));
     writers.shared.enter(Phase::Stop);
-    let acknowledged = || Shared::read(&writers.shared.acknowledged).iter().sum();
-    let loaded_bytes = writers.shared.loaded_bytes.load(std::sync::atomic::Ordering::SeqCst);
-    let acknowledged_commits: u64 = acknowledged();
+    let shared = Arc::clone(&writers.shared);
     let latencies = writers.join()?;
+    let loaded_bytes = shared.loaded_bytes.load(std::sync::atomic::Ordering::SeqCst);
+    let acknowledged_commits = Shared::read(&shared.acknowledged).iter().sum();
+    drop(shared);
     let (loaded, backed) = outcome?;
     let restored = restore(&folders)?;
     let (compared, commits_at_cut) = compare(&backed, &folders)?;
