@@ -1,0 +1,14 @@
+//! The command as its users meet it: the real program, its output, its messages, its exit codes.
+
+#[cfg(test)]
+mod backup;
+#[cfg(test)]
+mod demo;
+#[cfg(test)]
+mod failure;
+#[cfg(test)]
+mod live;
+#[cfg(test)]
+mod rows;
+#[cfg(test)]
+mod support;
