@@ -119,7 +119,7 @@ impl fmt::Display for Error {
             (_, Some(source)) => write!(f, ": {source}")?,
             (None, None) => write!(f, ": {}", self.kind)?,
         }
-        match self.detail.as_deref().or(next_step(self.kind)) {
+        match self.detail.as_deref().or_else(|| next_step(self.kind)) {
             Some(step) => write!(f, "; {step}"),
             None => Ok(()),
         }

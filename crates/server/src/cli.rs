@@ -66,6 +66,10 @@ pub(crate) struct DemoArgs {
     /// Folder for the stores, the backups and acks.log [default: a temporary folder, removed].
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
+
+    /// Latencies that each phase must have before the numbers mean something.
+    #[arg(long, value_name = "COMMITS", default_value_t = 10_000, hide = true)]
+    pub(crate) samples: u64,
 }
 
 /// Options of `import`.

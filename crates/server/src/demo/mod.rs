@@ -50,9 +50,6 @@ use crate::{
     progress::Bar,
 };
 
-/// Latency samples that each phase must have before the numbers mean something.
-const SAMPLES_MIN: u64 = 10_000;
-
 /// Backups after which the demo reports with fewer samples.
 const BACKUPS_MAX: u64 = 50;
 
@@ -86,8 +83,10 @@ pub(crate) fn run(args: &DemoArgs, output: Output) -> Result<()> {
     let (items, bytes, skipped) = (source.len() as u64, source.bytes, source.skipped);
     let writers = Writers::start(&store, trees, source, &folders.path("acks.log"))?;
     let outcome = load(&writers.shared, bytes)
-        .and_then(|()| Ok((clock.monotonic(), wait_before(&writers.shared)?)))
-        .and_then(|(loaded, ())| Ok((loaded, back_up(&store, &writers.shared, &folders)?)));
+        .and_then(|()| Ok((clock.monotonic(), wait_before(&writers.shared, args.samples)?)))
+        .and_then(|(loaded, ())| {
+            Ok((loaded, back_up(&store, &writers.shared, &folders, args.samples)?))
+        });
     writers.shared.enter(Phase::Stop);
     let shared = Arc::clone(&writers.shared);
     let latencies = writers.join()?;
@@ -151,9 +150,9 @@ fn load(shared: &Shared, bytes: u64) -> Result<()> {
 }
 
 /// Lets the writers run without a backup until there are enough samples.
-fn wait_before(shared: &Shared) -> Result<()> {
+fn wait_before(shared: &Shared, samples_min: u64) -> Result<()> {
     shared.enter(Phase::Before);
-    while shared.samples[0].load(std::sync::atomic::Ordering::Relaxed) < SAMPLES_MIN {
+    while shared.samples[0].load(std::sync::atomic::Ordering::Relaxed) < samples_min {
         check(shared)?;
         thread::sleep(Duration::from_millis(10));
     }
@@ -168,7 +167,7 @@ fn check(shared: &Shared) -> Result<()> {
 }
 
 /// Makes backups until there are enough samples; the first is the one that is compared.
-fn back_up(store: &Store, shared: &Shared, folders: &Folders) -> Result<Backed> {
+fn back_up(store: &Store, shared: &Shared, folders: &Folders, samples_min: u64) -> Result<Backed> {
     let backend = folder(&folders.path("backups"))?;
     let backups = Backups::new(store.clone())?;
     let acknowledged = Shared::read(&shared.acknowledged);
@@ -181,7 +180,7 @@ fn back_up(store: &Store, shared: &Shared, folders: &Folders) -> Result<Backed> 
     let handle = backups.create_from(cut, &backend, "demo-1", create.clone())?;
     let first = follow(&handle, Some(&Bar::bytes("backup", Some(0))))?;
     let mut count = 1;
-    while shared.samples[1].load(std::sync::atomic::Ordering::Relaxed) < SAMPLES_MIN
+    while shared.samples[1].load(std::sync::atomic::Ordering::Relaxed) < samples_min
         && count < BACKUPS_MAX
     {
         check(shared)?;

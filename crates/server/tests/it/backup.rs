@@ -52,16 +52,16 @@ fn a_selection_takes_known_names() {
     let create = |options: &[&str]| {
         sandbox.run(&[&["backup", "create", "some", "--json"], options].concat())
     };
-    let unknown = "no such collection: 'fish', 'moss'; there is: 'birds', 'trees'";
+    let unknown = "no such collection: 'fish', 'moss'; the collections are 'birds', 'trees'";
     for list in ["--include", "--exclude"] {
         let run = sandbox.run(&["backup", "create", "some", list, "fish,trees,moss"]);
         assert_eq!(run.fails(2), unknown);
     }
-    create(&["--include", "birds", "--exclude", "trees"]).is_refused(&["cannot be used with"]);
+    create(&["--include", "birds", "--exclude", "trees"]).refused(&["cannot be used with"]);
     let made = create(&["--exclude", "birds"]).object();
     assert_eq!(made["collections"], serde_json::json!(["trees"]));
     let run = sandbox.run(&["restore", "some", "--include", "birds"]);
-    assert_eq!(run.fails(2), "no such collection: 'birds'; there is: 'trees'");
+    assert_eq!(run.fails(2), "no such collection: 'birds'; the collections are 'trees'");
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn a_restore_names_all_conflicts_and_takes_other_names() {
     run.fails_with(5, &["exist already: trees;"]);
     sandbox.run(&["restore", "b", "--rename", "birds=old", "--include", "birds"]).ok();
     assert_eq!(sandbox.run(&["scan", "old/eu", "--keys-only"]).ok(), "stork\nswift\n");
-    sandbox.run(&["restore", "b", "--rename", "birds="]).is_refused(&["expected OLD=NEW"]);
+    sandbox.run(&["restore", "b", "--rename", "birds="]).refused(&["expected OLD=NEW"]);
 }
 
 #[test]
@@ -86,10 +86,10 @@ fn requests_that_cannot_be_are_refused() {
     }
     for size in ["1", "513"] {
         let run = sandbox.run(&["backup", "create", "b", "--chunk-size", size]);
-        run.is_refused(&["is not in 2..=512"]);
+        run.refused(&["is not in 2..=512"]);
     }
     let run = sandbox.run(&["backup", "create", "b", "--compression", "zip"]);
-    run.is_refused(&["DefaultCompression, BestSpeed, BestCompression, NoCompression"]);
+    run.refused(&["DefaultCompression, BestSpeed, BestCompression, NoCompression"]);
     assert!(!sandbox.path("backups").exists(), "nothing was made");
 }
 

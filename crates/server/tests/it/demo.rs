@@ -11,8 +11,8 @@ fn a_small_demo_proves_itself() {
     for number in 0..40 {
         sandbox.write(&format!("from/{number}"), format!("file {number} ").repeat(1000));
     }
-    let args = ["demo", "--from", "from", "--size", "1MiB", "--dir", "kept", "--json"];
-    let report = sandbox.run(&args).object();
+    let args = ["demo", "--from", "from", "--size", "1MiB", "--dir", "kept", "--samples", "1000"];
+    let report = sandbox.run(&[&args[..], &["--json"]].concat()).object();
     assert_eq!(report["equal"], true);
     assert!(report["loaded_bytes"].as_u64().unwrap() >= 1 << 20, "{report}");
 
@@ -29,5 +29,5 @@ fn a_small_demo_proves_itself() {
     sandbox.run(&args).fails_with(1, &["kept/store exists already"]);
     let run = sandbox.run(&["demo", "--from", "kept/nothing"]);
     run.fails_with(1, &["there is nothing to load below kept/nothing", "--from"]);
-    sandbox.run(&["demo", "--size", "5 parsecs"]).is_refused(&["is not a size"]);
+    sandbox.run(&["demo", "--size", "5 parsecs"]).refused(&["is not a size"]);
 }

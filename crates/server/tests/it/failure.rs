@@ -62,7 +62,7 @@ fn a_changed_version_is_never_taken_for_this_one() {
     assert!(list.starts_with("b  UNREADABLE") && list.contains(damaged), "{list}");
     newer("repository.json"); // this one has no checksum
     for args in [&["restore", "b"][..], &["backup", "list"], &["backup", "create", "c"]] {
-        let parts = ["object 'repository.json' has format 2.0, newer than 1.0: upgrade siltstone"];
+        let parts = ["object 'repository.json' has format 2, newer than 1: upgrade siltstone"];
         sandbox.run(args).fails_with(7, &parts);
     }
 }

@@ -4,7 +4,7 @@ use std::{
     fmt::Write,
     process::{Child, Command, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crate::support::{Run, Sandbox};
@@ -12,8 +12,8 @@ use crate::support::{Run, Sandbox};
 /// Rows of about a kilobyte each that compress slowly.
 const ROWS: u64 = 48_000;
 
-/// How long anything may take before a test gives up on it.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Looks for a backup, of some ten milliseconds each, before a test gives up.
+const LOOKS_MAX: u32 = 3000;
 
 fn import_much(sandbox: &Sandbox) {
     let mut state = 1_u64;
@@ -40,15 +40,11 @@ fn start(sandbox: &Sandbox, id: &str) -> Child {
     let args = ["backup", "create", id, "--compression", "BestCompression"];
     let mut command = sandbox.command(&args);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let started = Instant::now();
-    loop {
-        let run = sandbox.run(&["backup", "status", id]);
-        if run.code == Some(0) {
-            break;
-        }
-        assert!(started.elapsed() < PATIENCE, "{run:?}");
+    let is_under_way = |_: &u32| {
         thread::sleep(Duration::from_millis(5));
-    }
+        sandbox.run(&["backup", "status", id]).code == Some(0)
+    };
+    (0..LOOKS_MAX).find(is_under_way).expect("the backup begins");
     signal(&child, "-STOP");
     child
 }

@@ -45,7 +45,7 @@ fn standard_input_goes_into_a_tenant() {
 }
 
 #[test]
-fn input_that_cannot_be_is_refused_by_line() {
+fn input_that_cannot_be_refused_by_line() {
     let sandbox = Sandbox::new();
     let long = format!("{{\"id\":\"{}\"}}", "k".repeat(65_536));
     for (bad, what) in [
@@ -75,7 +75,7 @@ fn files_that_cannot_be_read_are_named_before_anything_is_made() {
     assert!(!sandbox.path("data").exists());
     for name in ["", "birds/", "/eu", "birds/eu/north"] {
         let run = sandbox.run(&["import", name, "no.jsonl"]);
-        run.is_refused(&["expected COLLECTION or COLLECTION/TENANT"]);
+        run.refused(&["expected COLLECTION or COLLECTION/TENANT"]);
     }
 }
 
@@ -96,7 +96,7 @@ fn a_scan_has_bounds_in_both_directions() {
     assert_eq!(scan(&["--start", "heron", "--end", "robin"]), "heron ");
     assert_eq!(scan(&["--start", "robin", "--end", "heron"]), "");
     let run = sandbox.run(&["scan", "birds", "--prefix", "a", "--start", "b"]);
-    run.is_refused(&["--prefix", "cannot be used with", "--start"]);
+    run.refused(&["--prefix", "cannot be used with", "--start"]);
     let rows = sandbox.run(&["scan", "birds/eu", "--json"]).objects();
     assert_eq!(rows[0]["key"], "stork");
     assert_eq!(rows.len(), 2);

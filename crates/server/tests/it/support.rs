@@ -133,7 +133,7 @@ impl Run {
 
     /// A command line that cannot be; the message has all of `parts`.
     #[track_caller]
-    pub(crate) fn is_refused(self, parts: &[&str]) {
+    pub(crate) fn refused(self, parts: &[&str]) {
         assert_eq!((self.code, self.stdout.as_str()), (Some(2), ""), "{self:?}");
         for part in parts {
             assert!(self.stderr.contains(part), "'{part}' is not in '{}'", self.stderr);
