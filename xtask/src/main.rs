@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything that is done to the project beside building it.
 
+mod bench;
 mod layers;
 mod run;
 mod tasks;
@@ -51,9 +52,9 @@ enum Task {
         #[arg(long, default_value_t = 100)]
         count: u32,
     },
-    /// Runs the demo as a benchmark (throughput and latency with and without a backup), then the
-    /// criterion benches. Prints JSON lines.
-    Bench,
+    /// Measures a store under load, without and with live backups (JSON lines, then a table), then
+    /// its parts with criterion. See docs/performance.md.
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -64,7 +65,7 @@ fn main() -> ExitCode {
         Task::Prop { seed, cases, minutes } => tasks::prop(seed, cases, minutes),
         Task::Fuzz { target, seconds } => tasks::fuzz(&target, seconds),
         Task::Kills { count } => tasks::kills(count),
-        Task::Bench => tasks::bench(),
+        Task::Bench(args) => bench::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

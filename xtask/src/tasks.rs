@@ -172,12 +172,6 @@ fn check(binary: &Path, folder: &Path) -> Result<(u64, String)> {
     Ok((acks, format!("{acks} acknowledged commits are there")))
 }
 
-/// The demo's report and the criterion benches.
-pub(crate) fn bench() -> Result<()> {
-    cargo(&["run", "--release", "-p", "siltstone", "--", "demo", "--json"])?;
-    cargo(&["bench", "-p", "siltstone-benches"])
-}
-
 /// Bits that differ from call to call; randomness is not needed for more than variety.
 fn fresh() -> u64 {
     use std::hash::{BuildHasher, RandomState};
