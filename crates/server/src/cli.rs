@@ -196,14 +196,15 @@ pub(crate) struct BackupArgs {
     pub(crate) repository: RepositoryArgs,
 }
 
-/// Which collections.
+/// Which collections and tenants.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct SelectionArgs {
-    /// Only these collections, separated by commas; may be repeated [default: all].
+    /// Only these: COLLECTION or COLLECTION/TENANT, separated by commas; may be repeated
+    /// [default: all].
     #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with = "exclude")]
     include: Vec<String>,
 
-    /// All but these collections, separated by commas; may be repeated.
+    /// All but these: COLLECTION or COLLECTION/TENANT, separated by commas; may be repeated.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     exclude: Vec<String>,
 }
@@ -272,7 +273,7 @@ pub(crate) struct RestoreArgs {
     #[command(flatten)]
     pub(crate) selection: SelectionArgs,
 
-    /// Restore collection OLD under the name NEW; may be repeated.
+    /// Restore OLD (COLLECTION or COLLECTION/TENANT) under the name NEW; may be repeated.
     #[arg(long, value_name = "OLD=NEW", value_parser = parse_rename)]
     pub(crate) rename: Vec<(String, String)>,
 

@@ -20,6 +20,7 @@ use crate::{
 };
 
 fn main() -> ExitCode {
+    siltstone_io::os::return_large_blocks();
     let cli = Cli::parse();
     let output = Output { json: cli.json };
     match run(cli.command, output) {

@@ -15,6 +15,7 @@
 //! that it has not handed out, a writer at most 5 MiB. At most 8 MiB stay registered with the kernel
 //! once a stream was opened; the rest is freed when the last stream closes.
 
+mod allocator;
 mod blocks;
 mod lane;
 mod lock;
@@ -56,6 +57,8 @@ use crate::{
     error::{Error, ErrorKind, Result},
     path::RelPath,
 };
+
+pub use self::allocator::return_large_blocks;
 
 /// How [`OsDisk`] moves streams.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -205,11 +205,36 @@ pub struct PieceHasher {
     list: blake3::Hasher,
     piece: blake3::Hasher,
     piece_bytes: usize,
+    /// Short inputs, until there are enough of them.
+    pending: Vec<u8>,
 }
+
+/// Bytes that are hashed at once. BLAKE3 is several times faster on many of its 1 KiB chunks side
+/// by side than on the single block of a segment.
+const HASH_RUN_BYTES: usize = 64 << 10;
 
 impl PieceHasher {
     /// Adds the next bytes.
-    pub fn update(&mut self, mut bytes: &[u8]) {
+    pub fn update(&mut self, bytes: &[u8]) {
+        if bytes.len() < HASH_RUN_BYTES {
+            self.pending.extend_from_slice(bytes);
+            if self.pending.len() >= HASH_RUN_BYTES {
+                self.add_pending();
+            }
+        } else {
+            self.add_pending();
+            self.add(bytes);
+        }
+    }
+
+    fn add_pending(&mut self) {
+        let mut pending = std::mem::take(&mut self.pending);
+        self.add(&pending);
+        pending.clear();
+        self.pending = pending;
+    }
+
+    fn add(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let room = HASH_PIECE_BYTES.saturating_sub(self.piece_bytes).min(bytes.len());
             let (now, later) = bytes.split_at_checked(room).unwrap_or((bytes, &[]));
@@ -224,6 +249,7 @@ impl PieceHasher {
 
     /// The hash of all bytes added.
     pub fn finish(mut self) -> Hash {
+        self.add_pending();
         if self.piece_bytes > 0 {
             self.end_piece();
         }
@@ -290,8 +316,22 @@ mod tests {
         let mut whole = PieceHasher::default();
         whole.update(&bytes);
         let mut split = PieceHasher::default();
-        bytes.chunks(4097).for_each(|chunk| split.update(chunk));
-        assert_eq!(whole.finish(), split.finish());
+        let mut rest = bytes.as_slice();
+        for length in [1, 4097, 70_000, 0, HASH_RUN_BYTES, 10].into_iter().cycle() {
+            let (now, later) = rest.split_at(rest.len().min(length));
+            split.update(now);
+            rest = later;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        let (whole, split) = (whole.finish(), split.finish());
+        assert_eq!(whole, split);
+        let mut list = blake3::Hasher::new();
+        for piece in bytes.chunks(HASH_PIECE_BYTES) {
+            list.update(blake3::hash(piece).as_bytes());
+        }
+        assert_eq!(whole, Hash(*list.finalize().as_bytes()));
     }
 
     #[test]
