@@ -1,5 +1,7 @@
 //! What a caller chooses for a backup or a restore, and the checks of those choices.
 
+use std::num::NonZero;
+
 use crate::{
     error::{Error, ErrorKind, Result},
     names::NodeName,
@@ -13,6 +15,9 @@ pub const CHUNK_MIB_MAX: u64 = 512;
 
 /// Least memory of a pipeline, in bytes: below it reader and uploader would wait for each other.
 pub const MEMORY_BYTES_MIN: u64 = 48 << 20;
+
+/// Most workers by default: beyond them memory is better spent on deeper queues.
+const WORKERS_MAX: usize = 8;
 
 /// How chunks are compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,7 +60,8 @@ pub struct CreateOptions {
     pub memory_bytes_max: u64,
     /// The name of this node in the repository. Default `node1`.
     pub node: NodeName,
-    /// Threads that read, frame and compress. Default: those of the machine, at most 8.
+    /// Threads that read, frame and compress. Default: half of those of the machine, 1 to 8, since
+    /// a live store goes on beside them.
     pub workers: usize,
 }
 
@@ -81,7 +87,7 @@ impl Default for CreateOptions {
             chunk_mib: 128,
             memory_bytes_max: 64 << 20,
             node: NodeName::default(),
-            workers: default_workers(),
+            workers: (threads() / 2).clamp(1, WORKERS_MAX),
         }
     }
 }
@@ -92,13 +98,13 @@ impl Default for RestoreOptions {
             selection: Selection::default(),
             rename: Vec::new(),
             memory_bytes_max: 64 << 20,
-            workers: default_workers(),
+            workers: threads().min(WORKERS_MAX),
         }
     }
 }
 
-fn default_workers() -> usize {
-    std::thread::available_parallelism().map_or(1, |count| count.get().min(8))
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 impl CreateOptions {
