@@ -7,18 +7,12 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use anyhow::{Context, Result, ensure};
 use siltstone_benches::{key, version_of};
-use siltstone_io::{
-    env::{Clock, Env, SystemClock},
-    os::{OsDisk, StreamEngine},
-};
+use siltstone_io::env::{Clock, SystemClock};
 use siltstone_lsm::{options::Options, store::Store, types::TreeId};
 
 use crate::Args;
@@ -37,7 +31,6 @@ pub(crate) struct World {
     pub(crate) seed: u64,
     pub(crate) value_bytes: usize,
     folder: PathBuf,
-    disk: Arc<OsDisk>,
     /// By row, the last version handed to the store, and the last acknowledged.
     assigned: Vec<AtomicU64>,
     acknowledged: Vec<AtomicU64>,
@@ -46,7 +39,7 @@ pub(crate) struct World {
 impl World {
     /// An empty store in a folder to be made.
     pub(crate) fn create(folder: &Path, args: &Args) -> Result<Self> {
-        let (disk, store) = open(folder)?;
+        let store = Store::open(folder, Options::default())?;
         let versions = || (0..args.keys).map(|_| AtomicU64::new(0)).collect();
         Ok(Self {
             tree: store.create_collection(COLLECTION)?,
@@ -58,7 +51,6 @@ impl World {
             seed: args.seed,
             value_bytes: usize::try_from(args.value_bytes)?,
             folder: folder.to_path_buf(),
-            disk,
             assigned: versions(),
             acknowledged: versions(),
         })
@@ -67,15 +59,15 @@ impl World {
     /// Closes the store and opens it again.
     pub(crate) fn reopen(self) -> Result<Self> {
         self.store.close()?;
-        let Self { store, disk, folder, .. } = self;
-        drop((store, disk)); // frees the lock
-        let (disk, store) = open(&folder)?;
-        Ok(Self { tree: store.tree(COLLECTION, None)?, store, disk, folder, ..self })
+        let Self { store, folder, .. } = self;
+        drop(store); // frees the lock
+        let store = Store::open(&folder, Options::default())?;
+        Ok(Self { tree: store.tree(COLLECTION, None)?, store, folder, ..self })
     }
 
     /// How streams run, if not on io_uring with direct I/O.
     pub(crate) fn stream_engine_note(&self) -> Option<String> {
-        self.disk.stream_engine_note()
+        self.store.env().disk.stream_engine_note()
     }
 
     /// Bytes of one row.
@@ -127,10 +119,4 @@ impl World {
 
 fn cell(cells: &[AtomicU64], index: u64) -> &AtomicU64 {
     &cells[usize::try_from(index).expect("rows are counted in memory")]
-}
-
-fn open(folder: &Path) -> Result<(Arc<OsDisk>, Store)> {
-    let disk = Arc::new(OsDisk::open(folder, StreamEngine::Auto)?);
-    let env = Env::system(Arc::clone(&disk) as _);
-    Ok((disk, Store::open_on(env, Options::default())?))
 }

@@ -72,6 +72,13 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// What the system says.
     fn free_bytes(&self) -> Result<u64>;
 
+    /// Why streams do not run as fast as they could, if they do not: io_uring is not allowed, its
+    /// buffers could not be registered, or the file system does not take direct I/O. Known once the
+    /// first stream was opened. For a log or a status page, once.
+    fn stream_engine_note(&self) -> Option<String> {
+        None
+    }
+
     /// Takes the exclusive lock file `path`, creating it if absent, and writes `note` (such as the
     /// process id) into it. Freed when the guard drops or the process dies.
     ///

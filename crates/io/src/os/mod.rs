@@ -9,7 +9,7 @@
 //! - Blocks: direct positioned reads ([`blocks`]), or a map ([`map`]).
 //!
 //! A file system without direct I/O is read and written through the page cache, with blocking
-//! calls. [`OsDisk::stream_engine_note`] says which of these happened and why.
+//! calls. [`Disk::stream_engine_note`] says which of these happened and why.
 //!
 //! Memory. Streams borrow pieces of 1 MiB from one pool ([`memory`]): a reader has at most 4 MiB
 //! that it has not handed out, a writer at most 5 MiB. At most 8 MiB stay registered with the kernel
@@ -65,7 +65,7 @@ pub use self::allocator::return_large_blocks;
 #[non_exhaustive]
 pub enum StreamEngine {
     /// io_uring where the kernel allows it, else blocking calls;
-    /// [`OsDisk::stream_engine_note`] says so.
+    /// [`Disk::stream_engine_note`] says so.
     #[default]
     Auto,
     /// Blocking calls only.
@@ -133,13 +133,6 @@ impl OsDisk {
             pool: Arc::default(),
             notes: Arc::default(),
         })
-    }
-
-    /// Why streams do not run as fast as they could, if they do not: io_uring is not allowed, its
-    /// buffers could not be registered, or the file system does not take direct I/O. Known once the
-    /// first stream was opened. For a log or a status page, once.
-    pub fn stream_engine_note(&self) -> Option<String> {
-        self.notes.joined()
     }
 
     /// The ring, started if this is the first stream; `None` where blocking calls must do.
@@ -244,6 +237,10 @@ impl Disk for OsDisk {
 
     fn free_bytes(&self) -> Result<u64> {
         named(sys::free_bytes(&self.root), "measure the free space of", &RelPath::root())
+    }
+
+    fn stream_engine_note(&self) -> Option<String> {
+        self.notes.joined()
     }
 
     fn lock(&self, path: &RelPath, note: &str) -> Result<Box<dyn LockGuard>> {

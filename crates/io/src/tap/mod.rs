@@ -331,6 +331,10 @@ impl<T: Tap + 'static> Disk for TapDisk<T> {
         self.0.run_counted(&call, |&bytes| bytes, |_| self.0.disk.free_bytes())
     }
 
+    fn stream_engine_note(&self) -> Option<String> {
+        self.0.disk.stream_engine_note()
+    }
+
     fn lock(&self, path: &RelPath, note: &str) -> Result<Box<dyn LockGuard>> {
         self.0.run(&Call::on(Operation::Lock, path), || self.0.disk.lock(path, note))
     }

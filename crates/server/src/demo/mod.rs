@@ -118,6 +118,7 @@ pub(crate) fn run(args: &DemoArgs, output: Output) -> Result<()> {
         restore_seconds: restored.elapsed.as_secs_f64(),
         segments: store.metrics().segments,
         chunks: backed.first.progress.chunks_done,
+        streams_fell_back: store.env().disk.stream_engine_note(),
         cpu_seconds: cpu_seconds(),
         rss_anon_peak_bytes: memory.peak(),
     };

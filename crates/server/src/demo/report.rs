@@ -31,6 +31,8 @@ pub(crate) struct Report {
     pub(crate) restore_seconds: f64,
     pub(crate) segments: u64,
     pub(crate) chunks: u64,
+    /// Why streams did not run on io_uring with direct I/O, if they did not.
+    pub(crate) streams_fell_back: Option<String>,
     pub(crate) cpu_seconds: f64,
     pub(crate) rss_anon_peak_bytes: u64,
 }
@@ -76,6 +78,7 @@ impl Report {
              restore    {} into an empty store, {}\n\
              compared   {} rows of {} collections and tenants, {}: all equal\n\
              layout     {} segments, {} chunks\n\
+             streams    {}\n\
              cost       {:.1} CPU seconds, {} of memory of its own at the peak",
             self.items,
             show_bytes(self.loaded_bytes),
@@ -97,6 +100,7 @@ impl Report {
             show_bytes(self.compared.bytes),
             self.segments,
             self.chunks,
+            self.streams_fell_back.as_deref().unwrap_or("direct I/O on io_uring"),
             self.cpu_seconds,
             show_bytes(self.rss_anon_peak_bytes),
         )
