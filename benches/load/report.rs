@@ -65,6 +65,8 @@ struct Backups {
 struct Engine {
     /// Writes of the log, each of which carried one commit or more.
     groups: u64,
+    /// Syncs of the log.
+    syncs: u64,
     flushes: u64,
     flushed_bytes: u64,
     compactions: u64,
@@ -132,6 +134,7 @@ impl Phase {
         let stalled = Duration::from_nanos(after.stall_nanos - before.stall_nanos);
         let engine = Engine {
             groups: after.groups - before.groups,
+            syncs: after.syncs - before.syncs,
             flushes: after.flushes - before.flushes,
             flushed_bytes: after.flushed_bytes - before.flushed_bytes,
             compactions: after.compactions - before.compactions,

@@ -35,6 +35,8 @@ pub struct Metrics {
     pub commits: u64,
     /// WAL writes that carried them.
     pub groups: u64,
+    /// Syncs of the WAL; one serves all commits written before it.
+    pub syncs: u64,
     /// Encoded bytes of the batches.
     pub batch_bytes: u64,
     /// Memtables flushed.

@@ -488,6 +488,7 @@ impl Core {
         Metrics {
             commits: read(&self.counters.commits),
             groups: read(&self.counters.groups),
+            syncs: self.wal.syncs(),
             batch_bytes: read(&self.counters.batch_bytes),
             flushes: read(&self.counters.flushes),
             flushed_bytes: read(&self.counters.flushed_bytes),

@@ -127,6 +127,11 @@ impl Wal {
         self.stream.end()
     }
 
+    /// Syncs so far.
+    pub fn syncs(&self) -> u64 {
+        self.stream.syncs()
+    }
+
     /// Returns when everything before `position` is durable. One `fdatasync` at a time; one covers
     /// all that was written before it started.
     ///

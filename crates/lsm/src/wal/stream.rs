@@ -41,6 +41,8 @@ struct State {
     active: Active,
     durable: Position,
     syncing: bool,
+    /// Syncs that returned success.
+    syncs: u64,
     /// Why writing stopped for good.
     poison: Option<String>,
     claim: Option<(LogId, Range<u64>)>,
@@ -122,6 +124,7 @@ impl SyncStream {
             // Nothing is claimed of older logs, not even that they are durable: they are flushed.
             durable: Position::default(),
             syncing: false,
+            syncs: 0,
             poison: None,
             claim: None,
         };
@@ -150,6 +153,11 @@ impl SyncStream {
     /// The place after all that was written.
     pub(super) fn end(&self) -> Position {
         self.lock().active.position()
+    }
+
+    /// Syncs so far.
+    pub(super) fn syncs(&self) -> u64 {
+        self.lock().syncs
     }
 
     /// The page boundary before which everything is proven durable.
@@ -220,6 +228,7 @@ impl SyncStream {
             match result {
                 Ok(()) if state.poison.is_none() => {
                     state.durable = sync.upto;
+                    state.syncs += 1;
                     self.changed.notify_all();
                     due = if sync.sealed { state.next_sync() } else { None };
                 }

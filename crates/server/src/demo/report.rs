@@ -5,7 +5,11 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::{demo::rows::Compared, progress::show_bytes, units::show_rate};
+use crate::{
+    demo::rows::Compared,
+    progress::show_bytes,
+    units::{counted, show_rate},
+};
 
 /// Everything that was measured and compared.
 #[derive(Debug, Serialize)]
@@ -74,10 +78,10 @@ impl Report {
              commits    {} acknowledged by {} writers, {} of them in the cut\n\
              latency    before the backup: {}\n           \
                         during the backup: {}\n\
-             backup     {} at one cut, {} stored, {} ({} backups were made)\n\
+             backup     {} at one cut, {} stored, {} ({} in all)\n\
              restore    {} into an empty store, {}\n\
              compared   {} rows of {} collections and tenants, {}: all equal\n\
-             layout     {} segments, {} chunks\n\
+             layout     {}, {}\n\
              streams    {}\n\
              cost       {:.1} CPU seconds, {} of memory of its own at the peak",
             self.items,
@@ -92,14 +96,14 @@ impl Report {
             show_bytes(self.backup_bytes),
             show_bytes(self.backup_stored_bytes),
             show_rate(self.backup_bytes, seconds(self.backup_seconds)),
-            self.backups,
+            counted(self.backups, "backup"),
             show_bytes(self.restore_bytes),
             show_rate(self.restore_bytes, seconds(self.restore_seconds)),
             self.compared.rows,
             self.compared.trees,
             show_bytes(self.compared.bytes),
-            self.segments,
-            self.chunks,
+            counted(self.segments, "segment"),
+            counted(self.chunks, "chunk"),
             self.streams_fell_back.as_deref().unwrap_or("direct I/O on io_uring"),
             self.cpu_seconds,
             show_bytes(self.rss_anon_peak_bytes),
