@@ -1,8 +1,8 @@
-//! [`Operation`]: one running backup or restore: its journal, its state, and the watch over it.
+//! `Operation`: one running backup or restore: its journal, its state, and the watch over it.
 //!
 //! The work runs in a thread of its own and reports each change of state here; the journal is
 //! written first, so that what a caller was told is true after a crash too. Beside the work a
-//! watcher looks every [`WATCH_INTERVAL`] for a cancel request, for the free space of the store's
+//! watcher looks every `WATCH_INTERVAL` for a cancel request, for the free space of the store's
 //! disk, and notes the progress for other processes.
 
 use std::{

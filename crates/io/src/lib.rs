@@ -1,6 +1,6 @@
 //! The one blocking seam between Siltstone and the disk.
 //!
-//! Everything durable passes through [`Disk`]: the engine, the backup and the tests see the same
+//! Everything durable passes through [`disk::Disk`]: the engine, the backup and the tests see the same
 //! trait whether the bytes go to a real folder ([`os`]), to a simulated disk that can lose power
 //! ([`sim`]), or through a wrapper that injects errors ([`fault`]), records the order of operations
 //! ([`trace`]) or asserts the ordering rules of durability ([`check`]).

@@ -7,7 +7,7 @@
 //! Invariants:
 //!
 //! 1. Keys ascend within a node and from node to node; all leaves are equally deep.
-//! 2. No node but the root is empty, and none holds more than [`NODE_ENTRIES_MAX`] entries.
+//! 2. No node but the root is empty, and none holds more than `NODE_ENTRIES_MAX` entries.
 //! 3. In an inner node the key beside a child is not above any key of that child and above every
 //!    key of the child before. The first key of a node may be stale: a lower key still goes to the
 //!    first child.

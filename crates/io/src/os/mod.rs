@@ -1,17 +1,17 @@
 //! [`OsDisk`]: a folder of the operating system.
 //!
-//! - Names: system calls relative to the open folder ([`sys`]), modes 0700 and 0600, symbolic links
+//! - Names: system calls relative to the open folder (`sys`), modes 0700 and 0600, symbolic links
 //!   never followed.
-//! - Logs: buffered `pwritev` and `fdatasync` ([`log`]).
-//! - Streams: direct I/O ([`stream`]) on one io_uring ([`ring`]) whose thread starts with the first
+//! - Logs: buffered `pwritev` and `fdatasync` (`log`).
+//! - Streams: direct I/O (`stream`) on one io_uring (`ring`) whose thread starts with the first
 //!   stream of the disk and sleeps when none has anything to do. Where the kernel does not allow
-//!   io_uring, blocking calls do the same work with the same results ([`lane`]).
-//! - Blocks: direct positioned reads ([`blocks`]), or a map ([`map`]).
+//!   io_uring, blocking calls do the same work with the same results (`lane`).
+//! - Blocks: direct positioned reads (`blocks`), or a map (`map`).
 //!
 //! A file system without direct I/O is read and written through the page cache, with blocking
 //! calls. [`Disk::stream_engine_note`] says which of these happened and why.
 //!
-//! Memory. Streams borrow pieces of 1 MiB from one pool ([`memory`]): a reader has at most 4 MiB
+//! Memory. Streams borrow pieces of 1 MiB from one pool (`memory`): a reader has at most 4 MiB
 //! that it has not handed out, a writer at most 5 MiB. At most 8 MiB stay registered with the kernel
 //! once a stream was opened; the rest is freed when the last stream closes.
 

@@ -1,4 +1,4 @@
-//! Leveled compaction: [`pick`] decides and is pure, [`run`] does the I/O.
+//! Leveled compaction: [`pick()`] decides and is pure, [`run()`] does the I/O.
 //!
 //! Level 0 takes what flushes write, so its segments overlap; each level below is one sorted run,
 //! `level_ratio` times larger than the one above. A job merges some segments with those below that

@@ -80,7 +80,7 @@ pub struct PlacedSegment {
     pub meta: SegmentMeta,
 }
 
-/// A segment being written; give it back to [`Outputs::end_segment`].
+/// A segment being written; give it back to `Outputs::end_segment`.
 #[derive(Debug)]
 pub struct OpenSegment {
     tree: TreeId,
