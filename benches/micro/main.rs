@@ -9,11 +9,14 @@ mod memtable;
 mod segment;
 mod wal;
 
-use std::time::Duration;
+use std::{hint::black_box, time::Duration};
 
 use criterion::Criterion;
 use siltstone_benches::{KEY_BYTES, fill_value, key};
-use siltstone_lsm::types::{Entry, EntryKind};
+use siltstone_lsm::{
+    cursor::Cursor,
+    types::{Entry, EntryKind},
+};
 
 /// Bytes of the values, and how benches are named after them.
 const VALUES: [(&str, usize); 2] = [("100B", 100), ("1KiB", 1024)];
@@ -65,4 +68,16 @@ fn sorted_rows(count: u64, value_bytes: usize) -> Vec<Row> {
 /// Bytes of keys and values.
 fn bytes_of(rows: &[Row]) -> u64 {
     rows.iter().map(|row| (row.key.len() + row.value.len()) as u64).sum()
+}
+
+/// Walks all entries; how many there are.
+fn iterate(cursor: &mut dyn Cursor) -> u64 {
+    let mut count = 0;
+    cursor.seek_first().expect("memory does not fail");
+    while let Some(entry) = cursor.entry() {
+        black_box(entry);
+        count += 1;
+        cursor.next().expect("memory does not fail");
+    }
+    count
 }

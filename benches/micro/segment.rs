@@ -17,7 +17,7 @@ use siltstone_lsm::{
     types::{SEQUENCE_MAX, SegmentMeta, Uid},
 };
 
-use crate::{Row, VALUES, bytes_of, sorted_rows};
+use crate::{Row, VALUES, bytes_of, iterate, sorted_rows};
 
 /// Rows of the segment.
 const ROWS: u64 = 20_000;
@@ -38,7 +38,7 @@ pub(crate) fn bench(criterion: &mut Criterion) {
 
         let reader = open(&rows);
         group.bench_function(format!("iterate/{name}"), |bencher| {
-            bencher.iter(|| assert_eq!(iterate(&reader), ROWS));
+            bencher.iter(|| assert_eq!(iterate(&mut *reader.cursor(FillCache::Yes)), ROWS));
         });
         group.throughput(Throughput::Elements(1));
         for (outcome, from) in [("hit", 0), ("miss", ROWS)] {
@@ -119,16 +119,4 @@ fn open(rows: &[Row]) -> Arc<SegmentReader> {
     let meta = build(rows, &mut file);
     let cache = Arc::new(BlockCache::new(CACHE_BYTES));
     SegmentReader::open(Arc::new(file), 0, &meta, cache).expect("it was just built")
-}
-
-fn iterate(reader: &Arc<SegmentReader>) -> u64 {
-    let mut cursor = reader.cursor(FillCache::Yes);
-    let mut count = 0;
-    cursor.seek_first().expect("memory does not fail");
-    while let Some(entry) = cursor.entry() {
-        black_box(entry);
-        count += 1;
-        cursor.next().expect("memory does not fail");
-    }
-    count
 }

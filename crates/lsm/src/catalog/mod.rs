@@ -226,27 +226,16 @@ impl Catalog {
     }
 
     fn create_tenant(&mut self, collection: u64, name: &str, tenant: Tenant) -> Result<()> {
-        check_name(name)?;
+        self.check_free_tenant(collection, name)?;
         let name: Arc<str> = name.into();
-        let found = self.collection_by_id(collection).ok_or_else(|| no_number(collection))?;
-        if found.tenants.contains_key(&*name) {
-            let message = format!("tenant '{name}' of '{}' exists already", found.name);
-            return Err(Error::new(ErrorKind::Exists, message));
-        }
         self.own(tenant.tree, Owner { collection, tenant: Some(Arc::clone(&name)) })?;
         self.change(collection)?.tenants.insert(name, tenant);
         Ok(())
     }
 
     fn rename_tenant_by_id(&mut self, collection: u64, name: &str, to: &str) -> Result<()> {
-        check_name(to)?;
+        let moved = self.check_free_tenant(collection, to)?.tenant(name)?;
         let to: Arc<str> = to.into();
-        let found = self.collection_by_id(collection).ok_or_else(|| no_number(collection))?;
-        let moved = found.tenant(name)?;
-        if found.tenants.contains_key(&*to) {
-            let message = format!("tenant '{to}' of '{}' exists already", found.name);
-            return Err(Error::new(ErrorKind::Exists, message));
-        }
         let tenants = &mut self.change(collection)?.tenants;
         tenants.remove(name);
         tenants.insert(Arc::clone(&to), moved);
@@ -266,6 +255,17 @@ impl Catalog {
         let name = self.names.get(&id).ok_or_else(|| no_number(id))?;
         let found = self.collections.get_mut(&**name).expect("every number has a collection");
         Ok(Arc::make_mut(found))
+    }
+
+    /// The collection, which has no tenant of that name yet.
+    fn check_free_tenant(&self, collection: u64, name: &str) -> Result<&Collection> {
+        check_name(name)?;
+        let found = self.collection_by_id(collection).ok_or_else(|| no_number(collection))?;
+        if found.tenants.contains_key(name) {
+            let message = format!("tenant '{name}' of '{}' exists already", found.name);
+            return Err(Error::new(ErrorKind::Exists, message));
+        }
+        Ok(found)
     }
 
     fn check_free(&self, name: &str) -> Result<()> {
