@@ -3,21 +3,23 @@
 //! [`statuses`], [`list`] and [`request_cancel`] need no lock of the store: another process may be
 //! running the operation that they speak of.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{sync::Arc, time::Duration};
 
 use siltstone_io::env::Env;
 use siltstone_lsm::{cut::Cut, store::Store};
 
 use crate::{
     backend::Backend,
+    cancel::Cancel,
     create::{self, CreateJob},
     error::{Error, ErrorKind, Result},
     format::config::Config,
     handle::{Handle, Status},
-    journal::{Begin, Entry, Journals, Kind, record::Event},
+    journal::{Begin, Entry, Journals, Kind},
+    leftovers::{conclude, is_own},
     moment::{Timestamp, timestamp},
     names::{AttemptId, BackupId, NodeName},
-    operation::{Operation, millis},
+    operation::{INTERRUPTED, Operation, millis},
     options::{CreateOptions, RestoreOptions},
     repository::{IntentHead, Repository, RestoreNote, is_about_bytes, taken},
     restore,
@@ -25,16 +27,14 @@ use crate::{
     state::State,
 };
 
-/// What the end of a killed process is called.
-const INTERRUPTED: &str = "interrupted: its process ended before it did";
+/// How long a caller waits at most to hear that an operation has started.
+const START_LIMIT: Duration = Duration::from_secs(5);
 
 /// Makes and restores backups of one open store.
 #[derive(Clone, Debug)]
 pub struct Backups {
     store: Store,
     journals: Journals,
-    /// Held while an operation starts, so that two do not settle one journal.
-    starting: Arc<Mutex<()>>,
 }
 
 /// One line of a listing.
@@ -54,16 +54,18 @@ impl Backups {
     /// # Errors
     /// Those of the disk; `Corrupt` or `NewerFormat` for a journal.
     pub fn new(store: Store) -> Result<Self> {
-        let journals = Journals::new(store.env().clone());
-        let backups = Self { store, journals, starting: Arc::default() };
+        let env = store.env().clone();
+        let journals = Journals::new(env.clone());
+        let backups = Self { store, journals };
         for entry in backups.journals.entries()?.iter().filter(|entry| entry.is_interrupted()) {
             match (&entry.committing, entry.begin.kind) {
-                (None, _) => backups.end(entry, State::Failed)?,
+                (None, _) => conclude(&env, &backups.journals, entry, State::Failed)?,
                 (Some(names), Kind::Restore) => {
                     let catalog = backups.store.catalog();
                     let is_there = |name: &String| catalog.collections.contains_key(name.as_str());
                     let committed = names.iter().all(is_there);
-                    backups.end(entry, if committed { State::Success } else { State::Failed })?;
+                    let state = if committed { State::Success } else { State::Failed };
+                    conclude(&env, &backups.journals, entry, state)?;
                 }
                 (Some(_), _) => {}
             }
@@ -118,10 +120,9 @@ impl Backups {
         options: RestoreOptions,
     ) -> Result<Handle> {
         let id = BackupId::new(id)?;
-        let _starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        let config = Repository::open(&self.hurried(backend))?.backup(&id)?;
         let repository = Repository::open(backend)?;
-        self.settle(&repository)?;
-        let job = restore::prepare(&self.store, repository, &id, options)?;
+        let job = restore::prepare(&self.store, repository, config, options)?;
         let begin = self.begin(Kind::Restore, &id, &NodeName::default(), backend);
         let note = RestoreNote::started(
             id,
@@ -146,12 +147,11 @@ impl Backups {
         let id = BackupId::new(id)?;
         options.check()?;
         select(&options.selection, create::stored_collections(&self.store.catalog()))?;
-        let _starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
-        let repository = Repository::open_or_create(backend, self.store.env())?;
-        self.settle(&repository)?;
-        if repository.config(&id)?.is_some() {
+        let hurried = Repository::open_or_create(&self.hurried(backend), self.store.env())?;
+        if hurried.config(&id)?.is_some() {
             return Err(taken(&id));
         }
+        let repository = hurried.cancelable(&Cancel::new());
         let begin = self.begin(Kind::Create, &id, &options.node, backend);
         let head = self.intent_head(&begin);
         let operation = Operation::begin(self.store.env(), begin)?;
@@ -161,38 +161,9 @@ impl Backups {
         Ok(handle)
     }
 
-    /// Ends interrupted operations whose outcome this repository knows, and removes what ended ones
-    /// left in it.
-    fn settle(&self, repository: &Repository) -> Result<()> {
-        let place = repository.backend().describe();
-        for entry in self.journals.entries()? {
-            let begin = &entry.begin;
-            if begin.kind != Kind::Create || begin.backend != place || entry.alive {
-                continue;
-            }
-            if entry.is_interrupted() {
-                let committed = entry.committing.is_some() && is_own(repository, &entry)?;
-                self.end(&entry, if committed { State::Success } else { State::Failed })?;
-            } else if entry.is_unclean() {
-                match (entry.state, &entry.committing) {
-                    (State::Success, _) => repository.remove_intent(&begin.id, begin.attempt)?,
-                    (_, None) => {
-                        create::remove_all(repository, &self.intent_head(begin), &entry.objects)?;
-                    }
-                    // Its put may still be on the way: the objects are left to a later prune.
-                    (_, Some(_)) => {}
-                }
-                self.journals.adopt(&entry)?.record(&Event::Cleaned)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes the end of an interrupted operation.
-    fn end(&self, entry: &Entry, state: State) -> Result<()> {
-        let at_ms = millis(self.store.env().clock.wall());
-        let error = (state == State::Failed).then(|| INTERRUPTED.to_owned());
-        self.journals.adopt(entry)?.conclude(state, at_ms, error)
+    /// The same backend, for the calls that somebody waits for.
+    fn hurried(&self, backend: &Arc<dyn Backend>) -> Arc<dyn Backend> {
+        backend.cancelable(&Cancel::new().within(&self.store.env().clock, START_LIMIT))
     }
 
     fn begin(
@@ -220,7 +191,7 @@ impl Backups {
             id: begin.id.clone(),
             node: begin.node.clone(),
             store_id: self.store_hex(),
-            started_at: timestamp(std::time::Duration::from_millis(begin.started_ms)).to_string(),
+            started_at: timestamp(Duration::from_millis(begin.started_ms)).to_string(),
         }
     }
 
@@ -310,10 +281,4 @@ fn outcome(entry: &Entry, backend: Option<&Arc<dyn Backend>>) -> Result<(State, 
         }
         (Some(_), _, _) => Ok((State::Transferred, Some(not_known.to_owned()))),
     }
-}
-
-/// Whether the backup that is there was made by this attempt.
-fn is_own(repository: &Repository, entry: &Entry) -> Result<bool> {
-    let config = repository.config(&entry.begin.id)?;
-    Ok(config.is_some_and(|config| config.attempt == entry.begin.attempt))
 }

@@ -21,6 +21,7 @@ use siltstone_lsm::{
 
 use crate::{
     backend::Conditions,
+    cancel::Cancel,
     error::{Error, ErrorKind, Result},
     format::{
         chunk::{Chunk, ChunkSizes},
@@ -28,6 +29,7 @@ use crate::{
         descriptor::{PartsWriter, StoredCollection, StoredSegment, StoredTenant},
     },
     journal::record::Event,
+    leftovers::{Leftovers, remove},
     names::ChunkId,
     operation::{End, Operation, Summary},
     options::CreateOptions,
@@ -40,6 +42,9 @@ use crate::{
 
 /// How long a prune waits between condemning a chunk and removing it.
 pub const PRUNE_GRACE: Duration = Duration::from_hours(48);
+
+/// How long a backup that failed or was canceled removes what it stored.
+const CLEAN_UP_LIMIT: Duration = Duration::from_secs(5);
 
 /// How often chunks may be condemned under a backup that is about to commit.
 const RESCUES_MAX: usize = 4;
@@ -130,6 +135,8 @@ pub(crate) fn run(operation: &Operation, mut job: CreateJob) -> End {
 impl Making<'_> {
     /// From the intent until all chunks are stored.
     fn transfer(&self, cut: Option<Cut>) -> Result<Content> {
+        let Operation { env, journals, .. } = self.operation;
+        let leftovers = Leftovers::settle(env, journals, &self.repository)?;
         self.repository.put_intent(&self.job.head, Vec::new())?;
         let cut = match cut {
             Some(cut) => cut,
@@ -137,8 +144,9 @@ impl Making<'_> {
         };
         let collections = select(&self.job.options.selection, stored_collections(&cut.catalog))?;
         let sequence = cut.sequence;
-        let (plan, expected) = self.plan(cut, &collections)?;
+        let (plan, expected) = self.plan(cut, &collections, &leftovers)?;
         self.repository.put_intent(&self.job.head, ids(&plan.chunks))?;
+        self.take_over(leftovers, &plan)?;
         let progress = &self.operation.shared.progress;
         progress.plan(plan.upload_bytes, plan.reused_bytes);
         self.operation.record(&Event::Plan {
@@ -159,9 +167,8 @@ impl Making<'_> {
                 memory_bytes_max: options.memory_bytes_max,
             },
         };
-        let uploaded = pipeline.run(plan.uploads, &mut |stored: StoredChunk<'_>| {
-            self.remember(stored.chunk.id.object())
-        })?;
+        let uploaded = pipeline
+            .run(plan.uploads, &mut |stored: StoredChunk<'_>| self.remember_chunk(stored))?;
         let stored = Tally::of(plan.reused.iter().chain(&uploaded.segments));
         if stored != expected {
             let message = format!("{stored:?} were stored of {expected:?}; please report this bug");
@@ -180,7 +187,12 @@ impl Making<'_> {
 
     /// What to upload. The cut's view goes here, so that from now on segments go one by one.
     /// Also says what the backup must hold in the end.
-    fn plan(&self, cut: Cut, collections: &[Selected]) -> Result<(Plan, Tally)> {
+    fn plan(
+        &self,
+        cut: Cut,
+        collections: &[Selected],
+        leftovers: &Leftovers,
+    ) -> Result<(Plan, Tally)> {
         let trees: BTreeSet<TreeId> = collections.iter().flat_map(Selected::trees).collect();
         let mut segments = cut.segments;
         segments.retain(|segment| trees.contains(&segment.tree));
@@ -190,15 +202,29 @@ impl Making<'_> {
             bytes: segments.iter().map(|segment| segment.meta.length).sum(),
         };
         let mut base = Base::default();
-        let mut usable = BTreeSet::new();
         if let Some(config) = self.repository.newest_of(cut.store_id)? {
-            let condemned = self.repository.condemned()?;
-            let descriptor = self.repository.descriptor(config)?;
-            usable = self.repository.present(&descriptor.chunks)?;
-            usable.retain(|chunk| !condemned.contains(chunk));
-            base.add(&descriptor);
+            base.add(&self.repository.descriptor(config)?);
         }
+        leftovers.add_to(&mut base);
+        let condemned = self.repository.condemned()?;
+        let mut usable = self.repository.present(base.chunks())?;
+        usable.retain(|chunk| !condemned.contains(chunk));
         Ok((plan(segments, &base, &usable), expected))
+    }
+
+    /// Makes chunks of attempts that were cut off this one's own, where the plan needs them, and
+    /// removes the rest of what those left.
+    fn take_over(&self, leftovers: Leftovers, plan: &Plan) -> Result<()> {
+        let needed: BTreeSet<ChunkId> = plan.chunks.iter().map(|chunk| chunk.id).collect();
+        for (chunk, segments) in leftovers.chunks().filter(|(chunk, _)| needed.contains(&chunk.id))
+        {
+            self.remember_chunk(StoredChunk { chunk, segments })?;
+        }
+        match leftovers.sweep(&self.operation.journals, &self.repository, &needed) {
+            // What cannot be removed does not stand in the way, and is listed still.
+            Err(error) if error.kind() == ErrorKind::Denied => Ok(()),
+            swept => swept,
+        }
     }
 
     /// Writes the descriptor's parts and says what the commit will say. From here on a cancel
@@ -236,8 +262,7 @@ impl Making<'_> {
             totals,
             parts,
         };
-        self.operation.shared.cancel.check()?;
-        self.operation.record(&Event::Committing { names: Vec::new() })?;
+        self.operation.begin_commit(Vec::new())?;
         Ok((config, content.collections.into_iter().map(|collection| collection.name).collect()))
     }
 
@@ -292,6 +317,16 @@ impl Making<'_> {
         Ok(())
     }
 
+    /// Records a finished chunk, so that it goes if the attempt fails, or serves the next one if
+    /// this one is cut off.
+    fn remember_chunk(&self, stored: StoredChunk<'_>) -> Result<()> {
+        let events = Event::of_chunk(stored.chunk, stored.segments);
+        events.iter().try_for_each(|event| self.operation.record(event))?;
+        let object = stored.chunk.id.object();
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner).push(object);
+        Ok(())
+    }
+
     /// Ends an operation whose commit did not happen.
     fn refused(&self, error: Error) -> End {
         // Without conditions a commit that seems lost may yet appear: its chunks must stay.
@@ -304,26 +339,23 @@ impl Making<'_> {
     }
 
     /// Ends the operation, then removes what it stored. What cannot be removed now stays listed in
-    /// the journal, for the next operation.
+    /// the journal, for the next operation. A backup that failed for want of its backend keeps what
+    /// it stored, for the next try.
     fn give_up(&self, error: Error) -> End {
         let error = self.operation.fail(error);
-        let objects = mem::take(&mut *self.objects.lock().unwrap_or_else(PoisonError::into_inner));
-        if remove_all(&self.job.repository, &self.job.head, &objects).is_ok() {
+        if error.kind() != ErrorKind::Unavailable && self.clean_up().is_ok() {
             // Without the record the next operation removes them again, which does no harm.
             drop(self.operation.record(&Event::Cleaned));
         }
         End::Failure(error)
     }
-}
 
-/// Removes the objects of an attempt that failed, and its intent last.
-pub(crate) fn remove_all(
-    repository: &Repository,
-    head: &IntentHead,
-    objects: &[String],
-) -> Result<()> {
-    objects.iter().try_for_each(|object| repository.backend().delete(object))?;
-    repository.remove_intent(&head.id, head.attempt)
+    fn clean_up(&self) -> Result<()> {
+        let objects = mem::take(&mut *self.objects.lock().unwrap_or_else(PoisonError::into_inner));
+        let soon = Cancel::new().within(&self.operation.env.clock, CLEAN_UP_LIMIT);
+        let repository = self.job.repository.cancelable(&soon);
+        remove(&repository, (&self.job.head.id, self.job.head.attempt), objects.iter())
+    }
 }
 
 fn ids(chunks: &[Chunk]) -> Vec<ChunkId> {

@@ -17,6 +17,7 @@ pub mod fetch;
 pub mod format;
 pub mod handle;
 pub mod journal;
+mod leftovers;
 pub mod moment;
 pub mod names;
 pub mod operation;

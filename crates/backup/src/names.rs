@@ -22,7 +22,7 @@ pub const CHUNKS: &str = ".chunks/";
 pub const PRUNE: &str = ".prune/";
 
 macro_rules! name {
-    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $is_one:ident, $rule:literal) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(String);
@@ -31,14 +31,14 @@ macro_rules! name {
             /// Checks and takes a name.
             ///
             /// # Errors
-            /// `Invalid` unless it is 1..=128 characters of `a`-`z`, `0`-`9`, `_` and `-`.
+            #[doc = concat!("`Invalid` unless it is ", $rule, ".")]
             pub fn new(name: &str) -> Result<Self> {
-                if is_plain(name) {
+                if $is_one(name) {
                     return Ok(Self(name.to_owned()));
                 }
                 let shown: String = name.chars().take(NAME_BYTES_MAX).collect();
                 Err(Error::new(ErrorKind::Invalid, format!(
-                    concat!($what, " '{}' must be 1..=128 characters of a-z, 0-9, '_' and '-'"),
+                    concat!($what, " '{}' must be ", $rule),
                     shown.escape_default()
                 )))
             }
@@ -129,11 +129,12 @@ macro_rules! text_serde {
 
 name!(
     /// The identity of a backup within its repository, chosen by the user.
-    BackupId, "backup id"
+    BackupId, "backup id", is_plain, "1..=128 characters of a-z, 0-9, '_' and '-'"
 );
 name!(
     /// The name of a node within a backup.
-    NodeName, "node name"
+    NodeName, "node name", is_host,
+    "1..=128 characters of a-z, A-Z, 0-9, '_', '-' and '.', the first not '.'"
 );
 random_id!(
     /// The random identity of one chunk; chunks are never overwritten.
@@ -200,6 +201,12 @@ fn is_plain(name: &str) -> bool {
         && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
 }
 
+fn is_host(name: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&name.len())
+        && !name.starts_with('.')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+}
+
 fn parse_hex(text: &str) -> Option<[u8; 16]> {
     let plain = text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     let number = if plain { u128::from_str_radix(text, 16).ok()? } else { return None };
@@ -215,9 +222,13 @@ mod tests {
     #[test]
     fn names_outside_the_rule_are_refused() {
         let long = "x".repeat(NAME_BYTES_MAX + 1);
-        for bad in ["", "A", "a b", "a/b", "..", ".chunks", "a.b", "\u{e9}", "a\n", &long] {
+        for bad in ["", "a b", "a/b", "..", ".chunks", "\u{e9}", "a\n", &long] {
             assert_eq!(BackupId::new(bad).expect_err(bad).kind(), ErrorKind::Invalid, "{bad}");
             assert_eq!(NodeName::new(bad).expect_err(bad).kind(), ErrorKind::Invalid, "{bad}");
+        }
+        for host in ["A", "Weaviate-0.weaviate.svc", "10.0.0.7"] {
+            assert_eq!(BackupId::new(host).is_err(), host.contains(['.', 'A']), "{host}");
+            assert_eq!(NodeName::new(host).unwrap().as_str(), host);
         }
         for good in ["a", "2026-11-24_full", &long[1..]] {
             assert_eq!(BackupId::new(good).unwrap().as_str(), good);

@@ -4,6 +4,9 @@
 //! written first, so that what a caller was told is true after a crash too. Beside the work a
 //! watcher looks every `WATCH_INTERVAL` for a cancel request, for the free space of the store's
 //! disk, and notes the progress for other processes.
+//!
+//! A cancel request counts at once: the watcher writes the end, whatever the work is waiting for,
+//! and the work then has nothing to do but to clean up. Only a commit that has begun goes on.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -27,6 +30,9 @@ use crate::{
     progress::{Progress, ProgressReport},
     state::State,
 };
+
+/// What the end of a killed process is called.
+pub(crate) const INTERRUPTED: &str = "interrupted: its process ended before it did";
 
 /// How often the watcher looks.
 pub(crate) const WATCH_INTERVAL: Duration = Duration::from_millis(100);
@@ -99,10 +105,18 @@ struct Phase {
 pub(crate) struct Operation {
     pub(crate) env: Env,
     pub(crate) shared: Arc<Shared>,
-    journals: Journals,
-    journal: Mutex<Journal>,
-    /// Why the watcher raised the cancel flag itself.
-    trouble: Mutex<Option<Error>>,
+    pub(crate) journals: Journals,
+    record: Mutex<Record>,
+}
+
+/// What is written of an operation; whoever holds it decides how the operation ends.
+#[derive(Debug)]
+struct Record {
+    journal: Journal,
+    /// The commit has begun: what happens now is decided elsewhere.
+    committing: bool,
+    /// Why the watcher ended the operation before its work did.
+    early: Option<Error>,
 }
 
 impl Operation {
@@ -128,8 +142,8 @@ impl Operation {
             phase: Mutex::new(phase),
             ended: Condvar::new(),
         };
-        let (journal, trouble) = (Mutex::new(journal), Mutex::new(None));
-        Ok(Self { env: env.clone(), shared: Arc::new(shared), journals, journal, trouble })
+        let record = Mutex::new(Record { journal, committing: false, early: None });
+        Ok(Self { env: env.clone(), shared: Arc::new(shared), journals, record })
     }
 
     /// Runs the work in a thread of its own.
@@ -164,26 +178,67 @@ impl Operation {
     }
 
     /// Goes on to another state.
+    ///
+    /// # Errors
+    /// `Canceled` if it was ended meanwhile; those of the disk.
     pub(crate) fn enter(&self, state: State) -> Result<()> {
-        self.change(state, None)
+        let mut record = lock(&self.record);
+        self.go_on()?;
+        self.change(&mut record, state, None)
     }
 
     /// Records an event durably.
     pub(crate) fn record(&self, event: &Event) -> Result<()> {
-        lock(&self.journal).record(event)
+        lock(&self.record).journal.record(event)
     }
 
-    /// Ends the operation for everyone who watches; cleaning up may follow.
+    /// Records that the commit begins, of the collections `names` for a restore. From here on a
+    /// cancel request comes too late.
+    ///
+    /// # Errors
+    /// `Canceled` if it was ended meanwhile; those of the disk.
+    pub(crate) fn begin_commit(&self, names: Vec<String>) -> Result<()> {
+        let mut record = lock(&self.record);
+        self.shared.cancel.check()?;
+        self.go_on()?;
+        record.journal.record(&Event::Committing { names })?;
+        record.committing = true;
+        Ok(())
+    }
+
+    /// Ends the operation for everyone who watches; cleaning up may follow. Returns why it ended:
+    /// the watcher may have ended it before.
     pub(crate) fn fail(&self, error: Error) -> Error {
-        let error = match lock(&self.trouble).take() {
-            Some(trouble) if error.kind() == ErrorKind::Canceled => trouble,
-            _ => error,
-        };
+        let mut record = lock(&self.record);
+        if let Some(early) = record.early.take() {
+            return early;
+        }
+        self.end(&mut record, &error);
+        error
+    }
+
+    /// Ends the operation before its work does, unless it is committing.
+    fn end_early(&self, error: Error) {
+        let mut record = lock(&self.record);
+        if !record.committing && self.go_on().is_ok() {
+            self.end(&mut record, &error);
+            record.early = Some(error);
+        }
+        drop(record);
+        self.shared.cancel.cancel();
+    }
+
+    fn end(&self, record: &mut Record, error: &Error) {
         let canceled = error.kind() == ErrorKind::Canceled;
         let state = if canceled { State::Canceled } else { State::Failed };
         // Without its record the operation counts as interrupted, which is as good as failed.
-        drop(self.change(state, Some(error.to_string())));
-        error
+        drop(self.change(record, state, Some(error.to_string())));
+    }
+
+    /// Whether it has not ended. The record must be held.
+    fn go_on(&self) -> Result<()> {
+        let ended = lock(&self.shared.phase).state.is_final();
+        if ended { Err(Error::canceled()) } else { Ok(()) }
     }
 
     /// How long it has been running.
@@ -196,13 +251,13 @@ impl Operation {
         timestamp(self.env.clock.wall())
     }
 
-    fn change(&self, state: State, error: Option<String>) -> Result<()> {
+    fn change(&self, record: &mut Record, state: State, error: Option<String>) -> Result<()> {
         let at_ms = millis(self.env.clock.wall());
         if state.is_final() {
             // The state is what counts: without the last progress it is recorded all the same.
-            drop(self.note(self.shared.progress.report()));
+            drop(record.journal.note(&progress_event(self.shared.progress.report())));
         }
-        let recorded = lock(&self.journal).enter(state, at_ms, error.as_deref());
+        let recorded = record.journal.enter(state, at_ms, error.as_deref());
         if recorded.is_ok() || state.is_final() {
             let mut phase = lock(&self.shared.phase);
             (phase.state, phase.error) = (state, error);
@@ -220,7 +275,7 @@ impl Operation {
                 drop(self.enter(State::Success));
                 Ok(summary)
             }
-            End::Failure(error) if lock(&self.journal).state().is_final() => Err(error),
+            End::Failure(error) if self.go_on().is_err() => Err(error),
             End::Failure(error) => Err(self.fail(error)),
             End::Unknown(error) => Err(error),
         };
@@ -239,19 +294,17 @@ impl Operation {
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
             }
-            let looked = self.look(look, &mut noted);
-            if let Err(trouble) = looked {
-                lock(&self.trouble).get_or_insert(trouble);
-                self.shared.cancel.cancel();
-                return;
+            if let Err(trouble) = self.look(look, &mut noted) {
+                return self.end_early(trouble);
             }
         }
     }
 
     fn look(&self, look: u32, noted: &mut ProgressReport) -> Result<()> {
         if self.journals.is_cancel_requested(self.shared.attempt)? {
-            self.shared.cancel.cancel();
+            return Err(Error::canceled());
         }
+        self.shared.cancel.check()?;
         if !look.is_multiple_of(LOOKS_PER_NOTE) {
             return Ok(());
         }
@@ -266,15 +319,15 @@ impl Operation {
         let report = self.shared.progress.report();
         if report != *noted {
             *noted = report;
-            self.note(report)?;
+            lock(&self.record).journal.note(&progress_event(report))?;
         }
         Ok(())
     }
+}
 
-    fn note(&self, report: ProgressReport) -> Result<()> {
-        let ProgressReport { bytes_done, bytes_stored, chunks_done, .. } = report;
-        lock(&self.journal).note(&Event::Progress { bytes_done, bytes_stored, chunks_done })
-    }
+fn progress_event(report: ProgressReport) -> Event {
+    let ProgressReport { bytes_done, bytes_stored, chunks_done, .. } = report;
+    Event::Progress { bytes_done, bytes_stored, chunks_done }
 }
 
 impl Shared {

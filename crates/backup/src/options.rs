@@ -71,6 +71,9 @@ pub struct CreateOptions {
 pub struct RestoreOptions {
     /// Which collections and tenants of the backup. Default all.
     pub selection: Selection,
+    /// Names of nodes: (in the backup, here). Accepted where it names the one node of the backup; the
+    /// backup of one node is restored onto a node of any name without it.
+    pub node_mapping: Vec<(String, String)>,
     /// New names: (`COLLECTION` or `COLLECTION/TENANT` in the backup, the new name of that alone).
     pub rename: Vec<(String, String)>,
     /// Bound of the memory of the download in bytes. Default 64 MiB.
@@ -97,6 +100,7 @@ impl Default for RestoreOptions {
         Self {
             selection: Selection::default(),
             rename: Vec::new(),
+            node_mapping: Vec::new(),
             memory_bytes_max: 64 << 20,
             workers: threads().min(WORKERS_MAX),
         }

@@ -70,8 +70,8 @@ impl Base {
     }
 
     /// All chunks, in the order they were added.
-    pub fn chunk_ids(&self) -> impl Iterator<Item = ChunkId> {
-        self.chunks.iter().map(|chunk| chunk.id)
+    pub fn chunks(&self) -> &[Chunk] {
+        &self.chunks
     }
 
     fn know_chunk(&mut self, chunk: &Chunk) {

@@ -21,7 +21,7 @@ use crate::{
     },
     format::{
         chunk::Chunk,
-        config::Totals,
+        config::{Config, Totals},
         descriptor::{Descriptor, StoredSegment},
     },
     journal::record::Event,
@@ -53,23 +53,23 @@ pub(crate) struct RestoreJob {
 /// Checks everything that can be checked without fetching, and reserves the names in the store.
 ///
 /// # Errors
-/// `NotFound` without such a backup; `Invalid` for names that cannot be; `Exists` naming all
-/// collections that are there already; `Corrupt` naming all chunks that are missing; `NoSpace`;
-/// `NewerFormat`; and those of the backend.
+/// `Invalid` for names that cannot be; `Exists` naming all collections that are there already;
+/// `NoSpace`; `Corrupt`; and those of the backend.
 pub(crate) fn prepare(
     store: &Store,
     repository: Repository,
-    id: &BackupId,
+    config: Config,
     options: RestoreOptions,
 ) -> Result<RestoreJob> {
     options.check()?;
-    let mut descriptor = repository.descriptor(repository.backup(id)?)?;
+    check_nodes(&config, &options.node_mapping)?;
+    let id = config.id.clone();
+    let mut descriptor = repository.descriptor(config)?;
     let stored = mem::take(&mut descriptor.collections);
     let collections = rename(select(&options.selection, stored)?, &options.rename)?;
     let ticket = store.begin_restore(&names(&collections))?;
     let (sequence, mut totals) = (descriptor.config.sequence, descriptor.config.totals);
     let (chunks, segments) = wanted(descriptor, &collections);
-    require_chunks(&repository, &chunks)?;
     totals.collections = collections.len() as u64;
     totals.tenants = collections.iter().map(|it| it.collection.tenants.len() as u64).sum();
     totals.chunks = chunks.len() as u64;
@@ -77,7 +77,6 @@ pub(crate) fn prepare(
     totals.segments = segments.len() as u64;
     totals.segment_bytes = segments.iter().map(|segment| segment.meta.length).sum();
     require_space(store, totals.segment_bytes)?;
-    let id = id.clone();
     Ok(RestoreJob {
         repository,
         id,
@@ -131,6 +130,7 @@ fn restore(operation: &Operation, job: RestoreJob) -> Result<Summary> {
     operation.record(&Event::Plan { bytes_total: job.totals.segment_bytes, bytes_reused: 0 })?;
     operation.enter(State::Transferring)?;
     let repository = repository.cancelable(cancel);
+    require_chunks(&repository, &chunks)?;
     let fetch = Fetch {
         backend: &**repository.backend(),
         cancel,
@@ -145,8 +145,7 @@ fn restore(operation: &Operation, job: RestoreJob) -> Result<Summary> {
     operation.enter(State::Transferred)?;
     let names = names(&collections);
     let plan = restore_plan(collections, segments, &placed, job.sequence);
-    cancel.check()?;
-    operation.record(&Event::Committing { names: names.clone() })?;
+    operation.begin_commit(names.clone())?;
     ticket.commit(plan)?;
     Ok(Summary {
         id,
@@ -169,6 +168,22 @@ fn wanted(descriptor: Descriptor, collections: &[Selected]) -> (Vec<Chunk>, Vec<
     let mut chunks = descriptor.chunks;
     chunks.retain(|chunk| used.contains(&chunk.id));
     (chunks, segments)
+}
+
+/// A backup of one node goes onto one node, whatever both are called.
+fn check_nodes(config: &Config, mapping: &[(String, String)]) -> Result<()> {
+    let from = config.node.as_str();
+    if mapping.iter().all(|(node, _)| node == from) && mapping.len() <= 1 {
+        return Ok(());
+    }
+    let (nodes, onto) = (mapping.iter().map(|it| &it.0), mapping.iter().map(|it| &it.1));
+    let message = format!(
+        "the backup is of the node '{from}', the mapping is of {} onto {}: map this node onto this \
+         store's, or leave the mapping out",
+        listed(nodes),
+        listed(onto)
+    );
+    Err(Error::new(ErrorKind::Invalid, message))
 }
 
 fn require_chunks(repository: &Repository, chunks: &[Chunk]) -> Result<()> {

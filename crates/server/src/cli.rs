@@ -166,7 +166,7 @@ pub(crate) enum BackupCommand {
     /// Print how a backup or its restore stands (running, ended, or as the repository has it).
     Status(BackupArgs),
     /// Ask the process that makes or restores the backup to stop.
-    Cancel(BackupArgs),
+    Cancel(CancelArgs),
     /// List the backups of a repository, the newest first.
     List(RepositoryArgs),
 }
@@ -194,6 +194,16 @@ pub(crate) struct BackupArgs {
 
     #[command(flatten)]
     pub(crate) repository: RepositoryArgs,
+}
+
+/// Options of `backup cancel`: the journal of the store says where the backup is.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CancelArgs {
+    /// Name of the backup.
+    pub(crate) id: String,
+
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
 }
 
 /// Which collections and tenants.
@@ -257,6 +267,10 @@ pub(crate) struct CreateArgs {
           value_parser = clap::value_parser!(u64).range(CHUNK_MIB_MIN..=CHUNK_MIB_MAX))]
     pub(crate) chunk_size: u64,
 
+    /// Name of this node in the backup [default: the name of the host].
+    #[arg(long, value_name = "NAME", env = "CLUSTER_HOSTNAME")]
+    pub(crate) node: Option<String>,
+
     /// Show a progress bar on a terminal; the command ends with the backup in any case.
     #[arg(long)]
     pub(crate) wait: bool,
@@ -276,6 +290,11 @@ pub(crate) struct RestoreArgs {
     /// Restore OLD (COLLECTION or COLLECTION/TENANT) under the name NEW; may be repeated.
     #[arg(long, value_name = "OLD=NEW", value_parser = parse_rename)]
     pub(crate) rename: Vec<(String, String)>,
+
+    /// Name of the node in the backup, and of this one. Not needed: the backup of one node can be
+    /// restored onto a node of any name.
+    #[arg(long, value_name = "OLD=NEW", value_parser = parse_rename)]
+    pub(crate) node_mapping: Vec<(String, String)>,
 
     /// Show a progress bar on a terminal; the command ends with the restore in any case.
     #[arg(long)]

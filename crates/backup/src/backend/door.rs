@@ -18,7 +18,7 @@ use opendal::{
 use super::{
     Backend, S3Config,
     folder::{Folder, Root},
-    message::{Doing, failure},
+    message::{Doing, failure, shorten},
     operator::Operated,
     runtime::Watch,
     service::FolderService,
@@ -77,7 +77,7 @@ fn remote(describe: String, operator: Operator) -> Result<Arc<dyn Backend>> {
         .with_min_delay(RETRY_DELAY_MIN)
         .with_max_delay(RETRY_DELAY_MAX)
         .with_max_times(RETRIES_MAX)
-        .with_notify(move |_: RetryEvent<'_>| budget.count_retry());
+        .with_notify(move |event: RetryEvent<'_>| budget.count_retry(shorten(&words(event.err))));
     Operated::start(describe, once.clone().layer(retry), once, watch)
 }
 
@@ -104,11 +104,14 @@ pub(super) fn explain(doing: Doing<'_>, error: &OperatorError) -> Error {
         _ if error.message().contains("credential") => ErrorKind::Denied,
         _ => ErrorKind::Unavailable,
     };
+    failure(kind, doing, &words(error))
+}
+
+/// What an error says by itself: its deepest cause where it has no name of its own.
+fn words(error: &OperatorError) -> String {
     let deepest = std::iter::successors(error.source(), |&source| source.source()).last();
     match deepest {
-        Some(cause) if error.kind() == OperatorErrorKind::Unexpected => {
-            failure(kind, doing, &cause.to_string())
-        }
-        _ => failure(kind, doing, error.message()),
+        Some(cause) if error.kind() == OperatorErrorKind::Unexpected => cause.to_string(),
+        _ => error.message().to_owned(),
     }
 }

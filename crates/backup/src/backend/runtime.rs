@@ -7,7 +7,7 @@
 use std::{
     future::Future,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, sync_channel},
     },
@@ -49,6 +49,8 @@ pub(super) struct Watch {
 pub(super) struct RetryBudget {
     calls: AtomicU64,
     retries: AtomicU64,
+    /// Why the last retry was needed.
+    cause: Mutex<String>,
 }
 
 impl Runtime {
@@ -147,21 +149,30 @@ impl Drop for Runtime {
 impl Watch {
     /// Goes on, or says why not.
     pub(super) fn check(&self) -> Result<()> {
-        self.cancel.check()?;
-        if self.budget.is_spent() {
-            return Err(Error::new(
-                ErrorKind::Unavailable,
-                "the backend fails too often, more retries would only add to its load; try later",
-            ));
-        }
-        Ok(())
+        let why = match self.cancel.check() {
+            Err(late) if late.kind() == ErrorKind::Unavailable => late.to_string(),
+            Err(canceled) => return Err(canceled),
+            Ok(()) if self.budget.is_spent() => {
+                "the backend fails too often, more retries would only add to its load; try later"
+                    .to_owned()
+            }
+            Ok(()) => return Ok(()),
+        };
+        let cause = self.budget.cause();
+        let last = if cause.is_empty() { cause } else { format!("; its last failure: {cause}") };
+        Err(Error::new(ErrorKind::Unavailable, format!("{why}{last}")))
     }
 }
 
 impl RetryBudget {
-    /// Counts one retry.
-    pub(super) fn count_retry(&self) {
+    /// Counts one retry, and keeps why it is needed.
+    pub(super) fn count_retry(&self, cause: String) {
         self.retries.fetch_add(1, Ordering::Relaxed);
+        *self.cause.lock().unwrap_or_else(PoisonError::into_inner) = cause;
+    }
+
+    fn cause(&self) -> String {
+        self.cause.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn is_spent(&self) -> bool {
@@ -194,9 +205,11 @@ mod tests {
         let watch = Watch::default();
         for _ in 0..=RETRIES_FREE {
             assert!(watch.check().is_ok());
-            watch.budget.count_retry();
+            watch.budget.count_retry("slow down".to_owned());
         }
-        assert_eq!(watch.check().expect_err("spent").kind(), ErrorKind::Unavailable);
+        let error = watch.check().expect_err("spent");
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.to_string().ends_with("its last failure: slow down"), "{error}");
     }
 
     #[test]

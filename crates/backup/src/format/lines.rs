@@ -64,9 +64,9 @@ enum StatusName {
     Cold,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(super) struct ChunkLine {
+pub(crate) struct ChunkLine {
     id: ChunkId,
     codec: CodecName,
     #[serde(with = "decimal")]
@@ -75,7 +75,7 @@ pub(super) struct ChunkLine {
 }
 
 /// `stored` and `hash` are there if the chunk is compressed.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct FrameLine {
     plain: u32,
@@ -85,9 +85,9 @@ struct FrameLine {
     hash: Option<[u8; 32]>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(super) struct SegmentLine {
+pub(crate) struct SegmentLine {
     #[serde(with = "decimal")]
     tree: u64,
     level: u8,
@@ -117,7 +117,7 @@ pub(super) struct SegmentLine {
     extents: Vec<ExtentLine>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct ExtentLine {
     chunk: ChunkId,
@@ -160,7 +160,7 @@ impl From<TenantLine> for StoredTenant {
 }
 
 impl ChunkLine {
-    pub(super) fn new(chunk: &Chunk) -> Self {
+    pub(crate) fn new(chunk: &Chunk) -> Self {
         let frames = chunk.frames.iter().map(FrameLine::new).collect();
         Self { id: chunk.id, codec: chunk.codec.into(), length: chunk.length, frames }
     }
@@ -188,7 +188,19 @@ impl From<FrameLine> for Frame {
 }
 
 impl SegmentLine {
-    pub(super) fn new(segment: &StoredSegment) -> Self {
+    /// Bytes of the fields that are not keys, and of one extent, as JSON: a little more than the
+    /// longest.
+    const FIELDS_BYTES: usize = 640;
+    const EXTENT_BYTES: usize = 128;
+
+    /// The most bytes that it takes as JSON.
+    pub(crate) fn bytes_max(&self) -> usize {
+        let keys = self.key_min.len().saturating_add(self.key_max.as_ref().map_or(0, Vec::len));
+        let extents = self.extents.len().saturating_mul(Self::EXTENT_BYTES);
+        keys.saturating_mul(2).saturating_add(extents).saturating_add(Self::FIELDS_BYTES)
+    }
+
+    pub(crate) fn new(segment: &StoredSegment) -> Self {
         let meta = &segment.meta;
         let extents = segment.extents.iter().map(|extent| ExtentLine {
             chunk: extent.chunk,

@@ -6,6 +6,6 @@
 pub mod chunk;
 pub mod config;
 pub mod descriptor;
-mod lines;
+pub(crate) mod lines;
 pub mod tar;
 mod text;

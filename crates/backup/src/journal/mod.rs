@@ -31,6 +31,7 @@ pub use self::record::{Begin, Kind};
 use self::record::{Event, decode, frame, header};
 use crate::{
     error::{Error, ErrorKind, Result},
+    format::{chunk::Chunk, descriptor::StoredSegment},
     names::AttemptId,
     state::State,
 };
@@ -84,19 +85,22 @@ pub(crate) struct Entry {
     pub(crate) planned: (u64, u64),
     /// Bytes done, bytes stored, chunks done.
     pub(crate) done: (u64, u64, u64),
-    /// Objects that the attempt made in the repository.
+    /// Objects that the attempt made in the repository, chunks among them.
     pub(crate) objects: Vec<String>,
+    /// Its finished chunks, each with the segments that are whole with it; forgotten once it left
+    /// nothing.
+    pub(crate) chunks: Vec<(Chunk, Vec<StoredSegment>)>,
     /// Recorded just before the commit; the names a restore makes.
     pub(crate) committing: Option<Vec<String>>,
     /// What it left in the repository that only this journal knows.
-    pub(crate) leftovers: Leftovers,
+    pub(crate) remains: Remains,
     /// Whether its process lives.
     pub(crate) alive: bool,
 }
 
 /// Whether an attempt left objects behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Leftovers {
+pub(crate) enum Remains {
     /// Nobody has looked yet.
     Possible,
     /// They are gone.
@@ -317,11 +321,6 @@ impl Journal {
         Ok(())
     }
 
-    /// The state it is in.
-    pub(crate) fn state(&self) -> State {
-        self.state
-    }
-
     fn append(&mut self, event: &Event) -> Result<()> {
         let bytes = frame(self.attempt, self.next, event)?;
         exact::write_all_at(&*self.log, self.next, &[&bytes])?;
@@ -357,8 +356,9 @@ impl Entry {
             planned: (0, 0),
             done: (0, 0, 0),
             objects: Vec::new(),
+            chunks: Vec::new(),
             committing: None,
-            leftovers: Leftovers::Possible,
+            remains: Remains::Possible,
             alive: false,
         };
         for event in events {
@@ -373,9 +373,23 @@ impl Entry {
                     entry.done = (bytes_done, bytes_stored, chunks_done);
                 }
                 Event::Object { name } => entry.objects.push(name),
+                Event::Chunk { chunk } => {
+                    let chunk = Chunk::from(*chunk);
+                    entry.objects.push(chunk.id.object());
+                    entry.chunks.push((chunk, Vec::new()));
+                }
+                Event::Segments { segments } => {
+                    let segments = segments.into_iter().map(StoredSegment::from);
+                    if let Some((_, whole)) = entry.chunks.last_mut() {
+                        whole.extend(segments);
+                    }
+                }
                 Event::Committing { names } => entry.committing = Some(names),
                 Event::Refused => entry.committing = None,
-                Event::Cleaned => entry.leftovers = Leftovers::None,
+                Event::Cleaned => {
+                    entry.remains = Remains::None;
+                    entry.chunks = Vec::new();
+                }
                 Event::Begin(_) | Event::Unknown => {}
             }
         }
@@ -384,7 +398,7 @@ impl Entry {
 
     /// Whether objects that only this journal knows may be in a repository.
     pub(crate) fn is_unclean(&self) -> bool {
-        self.begin.kind == Kind::Create && self.leftovers == Leftovers::Possible
+        self.begin.kind == Kind::Create && self.remains == Remains::Possible
     }
 
     /// Whether its process died before it recorded an end.

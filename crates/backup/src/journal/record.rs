@@ -19,6 +19,11 @@ use siltstone_lsm::format::primitives::{Decoder, crc_seed, crc32};
 
 use crate::{
     error::{Error, ErrorKind, Result},
+    format::{
+        chunk::Chunk,
+        descriptor::StoredSegment,
+        lines::{ChunkLine, SegmentLine},
+    },
     names::{AttemptId, BackupId, NodeName},
     state::State,
 };
@@ -82,6 +87,10 @@ pub(crate) enum Event {
     Progress { bytes_done: u64, bytes_stored: u64, chunks_done: u64 },
     /// This object of the attempt exists, or will soon.
     Object { name: String },
+    /// This chunk of the attempt is stored, and acknowledged.
+    Chunk { chunk: Box<ChunkLine> },
+    /// These segments are whole with the chunk before; long lists come in several events.
+    Segments { segments: Vec<SegmentLine> },
     /// From here on only the repository, or the catalog for a restore, knows the outcome.
     Committing {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -94,6 +103,31 @@ pub(crate) enum Event {
     /// Of a newer program.
     #[serde(other)]
     Unknown,
+}
+
+/// Segments of one event, in bytes at most as they are estimated: well below [`EVENT_BYTES_MAX`].
+const SEGMENTS_BYTES_MAX: usize = 512 << 10;
+
+impl Event {
+    /// The events of a stored chunk.
+    pub(crate) fn of_chunk(chunk: &Chunk, segments: &[StoredSegment]) -> Vec<Self> {
+        let mut events = vec![Self::Chunk { chunk: Box::new(ChunkLine::new(chunk)) }];
+        let (mut group, mut bytes): (_, usize) = (Vec::new(), 0);
+        for segment in segments {
+            let line = SegmentLine::new(segment);
+            let length = line.bytes_max();
+            if bytes.saturating_add(length) > SEGMENTS_BYTES_MAX && !group.is_empty() {
+                events.push(Self::Segments { segments: std::mem::take(&mut group) });
+                bytes = 0;
+            }
+            bytes = bytes.saturating_add(length);
+            group.push(line);
+        }
+        if !group.is_empty() {
+            events.push(Self::Segments { segments: group });
+        }
+        events
+    }
 }
 
 /// The header's bytes.
@@ -165,8 +199,14 @@ fn next_event(attempt: AttemptId, offset: u64, rest: &mut Decoder<'_>) -> Option
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use siltstone_lsm::types::{Hash, KEY_BYTES_MAX, TreeId};
 
     use super::*;
+    use crate::{
+        format::chunk::{Codec, Extent, Frame},
+        names::ChunkId,
+        testing::meta_of,
+    };
 
     const ATTEMPT: AttemptId = AttemptId([9; 16]);
 
@@ -179,14 +219,45 @@ mod tests {
         bytes
     }
 
+    fn chunk() -> (Chunk, Vec<StoredSegment>) {
+        let id = ChunkId([5; 16]);
+        let frame = Frame { plain: 1024, stored: 99, hash: Some(Hash([6; 32])) };
+        let chunk = Chunk { id, codec: Codec::Gzip, length: 99, frames: vec![frame] };
+        let extents = vec![Extent { chunk: id, frame: 0, offset: 512, length: 77 }];
+        let meta = meta_of(3, &[b'x'; 77]);
+        (chunk, vec![StoredSegment { tree: TreeId(4), level: 6, meta, extents }])
+    }
+
+    #[test]
+    fn long_lists_of_segments_come_in_events_that_fit() {
+        let (chunk, mut segments) = chunk();
+        let mut large = segments.remove(0);
+        large.meta.key_min = vec![0xff; KEY_BYTES_MAX];
+        large.meta.key_max = Some(vec![0xff; KEY_BYTES_MAX]);
+        let segments = vec![large; 40];
+        let events = Event::of_chunk(&chunk, &segments);
+        assert!(events.len() > 2);
+        let found = decode(ATTEMPT, &journal(&events)).unwrap().0;
+        assert_eq!(found, events);
+        let lines = found.into_iter().filter_map(|event| match event {
+            Event::Segments { segments } => Some(segments),
+            _ => None,
+        });
+        let found: Vec<StoredSegment> = lines.flatten().map(StoredSegment::from).collect();
+        assert_eq!(found, segments);
+    }
+
     fn events() -> Vec<Event> {
-        vec![
+        let (chunk, segments) = chunk();
+        let stored = Event::of_chunk(&chunk, &segments);
+        let events = vec![
             Event::Plan { bytes_total: u64::MAX, bytes_reused: 0 },
             Event::State { state: State::Failed, at_ms: 7, error: Some("why".to_owned()) },
             Event::Object { name: ".chunks/00/aa".to_owned() },
             Event::Committing { names: Vec::new() },
             Event::Cleaned,
-        ]
+        ];
+        events.into_iter().chain(stored).collect()
     }
 
     #[test]

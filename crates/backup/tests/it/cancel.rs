@@ -1,6 +1,10 @@
 //! Cancels: from the handle, from another process, at any moment.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    thread,
+    time::Duration,
+};
 
 use siltstone_backup::{
     api::{self, Backups},
@@ -11,8 +15,10 @@ use siltstone_backup::{
 };
 
 use crate::{
-    slow::Slow,
-    support::{assert_same, content, create, fill, memory, quick, restore, sim_store},
+    slow::{End, Slow},
+    support::{
+        assert_same, content, create, fill, memory, os_store, quick, restore, sim_store, wait_until,
+    },
 };
 
 #[test]
@@ -24,7 +30,7 @@ fn a_canceled_backup_leaves_nothing_and_its_id_is_free() {
     let backups = Backups::new(store.clone()).unwrap();
     let handle = backups.create(&slow, "nightly", quick()).unwrap();
     while handle.status().state != State::Transferring {
-        std::thread::sleep(Duration::from_millis(1));
+        thread::sleep(Duration::from_millis(1));
     }
     handle.cancel();
     assert_eq!(handle.wait().expect_err("canceled").kind(), ErrorKind::Canceled);
@@ -98,7 +104,7 @@ fn a_cancel_at_any_moment_gives_one_end_that_is_true() {
     for round in 0..30_u64 {
         let id = format!("round-{round}");
         let handle = backups.create(&memory, &id, quick()).unwrap();
-        std::thread::sleep(Duration::from_micros(round * 500));
+        thread::sleep(Duration::from_micros(round * 500));
         handle.cancel();
         let ended = handle.wait();
         let state = handle.status().state;
@@ -111,5 +117,62 @@ fn a_cancel_at_any_moment_gives_one_end_that_is_true() {
                 assert!(memory.list(&format!("{id}/"), Depth::All).unwrap().is_empty());
             }
         }
+    }
+}
+
+/// What a caller is promised about a cancel, whatever the backend does.
+const SHOWN_WITHIN: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_cancel_is_shown_within_a_second_though_the_backend_never_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = os_store(&folder.path().join("store"));
+    fill(&store, 2000);
+    let all = {
+        let (counted, requests) = Slow::dying(&memory(), u64::MAX);
+        create(&store, &counted, "nightly");
+        requests.load(Ordering::SeqCst)
+    };
+    // In the intent, in a chunk, and in the last part of the descriptor.
+    for after in [4, all / 2, all - 3] {
+        let memory = memory();
+        let (silent, requests) = Slow::ending(&memory, after, End::Silent);
+        let backups = Backups::new(store.clone()).unwrap();
+        let handle = backups.create(&silent, "nightly", quick()).unwrap();
+        wait_until(|| requests.load(Ordering::SeqCst) > after);
+        handle.cancel();
+        thread::sleep(SHOWN_WITHIN);
+        let status = handle.status();
+        assert_eq!(status.state, State::Canceled, "after {after}: {status:?}");
+        let journal = api::statuses(store.env(), None).unwrap();
+        assert_eq!(journal[0].state, State::Canceled, "after {after}");
+        assert_eq!(handle.wait().expect_err("canceled").kind(), ErrorKind::Canceled);
+        // The id is free, and what was left goes with the next backup to the same place.
+        let made = create(&store, &memory, "nightly");
+        let chunks = memory.list(".chunks/", Depth::All).unwrap();
+        assert_eq!(chunks.len() as u64, made.totals.chunks, "after {after}");
+        assert_eq!(memory.list("nightly/", Depth::All).unwrap().len(), 2, "after {after}");
+    }
+}
+
+#[test]
+fn a_start_against_a_silent_backend_fails_within_its_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = os_store(&folder.path().join("store"));
+    fill(&store, 10);
+    let memory = memory();
+    create(&store, &memory, "nightly");
+    let (silent, _) = Slow::ending(&memory, 0, End::Silent);
+    let backups = Backups::new(store.clone()).unwrap();
+    let clock = Arc::clone(&store.env().clock);
+    let begun = clock.monotonic();
+    let created = backups.create(&silent, "other", quick()).expect_err("no answer");
+    let restored = backups.restore(&silent, "nightly", RestoreOptions::default());
+    let restored = restored.expect_err("no answer");
+    let elapsed = clock.monotonic().saturating_sub(begun);
+    assert!(elapsed < Duration::from_secs(12), "{elapsed:?}");
+    for error in [created, restored] {
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.to_string().contains("no answer within 5 s"), "{error}");
     }
 }

@@ -1,21 +1,18 @@
 //! What comes back is what was there: whole, chosen, renamed, and with little uploaded twice.
 
-use std::sync::Arc;
-
 use siltstone_backup::{
     api::{self, Backups, Listed},
     backend::{self, BackendConfig, Depth, S3Config, Secret},
     error::ErrorKind,
+    names::NodeName,
     options::{Compression, CreateOptions, RestoreOptions, Selection},
     state::State,
 };
-use siltstone_io::{
-    env::Env,
-    os::{OsDisk, StreamEngine},
-};
 use siltstone_lsm::{catalog::TenantStatus, options::Durability};
 
-use crate::support::{assert_same, content, create, fill, memory, open, quick, restore, sim_store};
+use crate::support::{
+    assert_same, content, create, fill, memory, os_store, quick, restore, sim_store,
+};
 
 #[test]
 fn a_restored_store_equals_the_cut() {
@@ -41,10 +38,7 @@ fn a_restored_store_equals_the_cut() {
 #[test]
 fn real_folders_work_from_store_to_repository_and_back() {
     let root = tempfile::tempdir().unwrap();
-    let os = |name: &str| {
-        let disk = OsDisk::open(&root.path().join(name), StreamEngine::Auto).unwrap();
-        open(Env::system(Arc::new(disk)))
-    };
+    let os = |name: &str| os_store(&root.path().join(name));
     let store = os("store");
     fill(&store, 2000);
     let expected = content(&store);
@@ -220,5 +214,35 @@ fn s3_works_where_the_environment_names_a_server() {
     assert_eq!(api::list(&backend).unwrap().len(), 2);
     for entry in backend.list("", Depth::All).unwrap() {
         backend.delete(&entry.name).unwrap();
+    }
+}
+
+#[test]
+fn a_node_of_any_name_takes_the_backup_of_one_node() {
+    let (_disk, store) = sim_store(14);
+    fill(&store, 10);
+    let backend = memory();
+    let mut options = quick();
+    options.node = NodeName::new("Weaviate-0.example").unwrap();
+    Backups::new(store.clone()).unwrap().create(&backend, "b", options).unwrap().wait().unwrap();
+    let onto = |mapping: &[(&str, &str)]| {
+        let (_disk, other) = sim_store(15);
+        let mut options = RestoreOptions::default();
+        options.node_mapping =
+            mapping.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned())).collect();
+        let handle = Backups::new(other.clone()).unwrap().restore(&backend, "b", options)?;
+        handle.wait().map(|_| content(&other))
+    };
+    for mapping in [&[][..], &[("Weaviate-0.example", "here")]] {
+        assert_same(&onto(mapping).unwrap(), &content(&store));
+    }
+    for mapping in [&[("other", "here")][..], &[("Weaviate-0.example", "a"), ("second", "b")]] {
+        let error = onto(mapping).expect_err("not the one node");
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        let text = error.to_string();
+        assert!(
+            mapping.iter().all(|(from, to)| text.contains(from) && text.contains(to)),
+            "{text}"
+        );
     }
 }

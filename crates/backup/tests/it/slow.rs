@@ -1,4 +1,4 @@
-//! A backend that takes its time, and one that dies after so many requests.
+//! A backend that takes its time, one that dies after so many requests, and one that falls silent.
 
 use std::{
     ops::Range,
@@ -24,7 +24,21 @@ pub(crate) struct Slow {
     wait: Duration,
     left: Arc<AtomicU64>,
     requests: Arc<AtomicU64>,
+    end: End,
+    cancel: Cancel,
 }
+
+/// What the requests after the last get.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum End {
+    /// An error of this kind.
+    Fails(ErrorKind),
+    /// No answer, until nobody waits for it.
+    Silent,
+}
+
+/// How often a request without an answer looks whether somebody waits still.
+const SILENT_LOOK: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 struct SlowWriter {
@@ -39,6 +53,8 @@ impl Slow {
             wait,
             left: Arc::new(AtomicU64::new(u64::MAX)),
             requests: Arc::default(),
+            end: End::Silent,
+            cancel: Cancel::new(),
         })
     }
 
@@ -47,12 +63,23 @@ impl Slow {
         inner: &Arc<dyn Backend>,
         after: u64,
     ) -> (Arc<dyn Backend>, Arc<AtomicU64>) {
+        Self::ending(inner, after, End::Fails(ErrorKind::Denied))
+    }
+
+    /// Answers so many requests, and ends so; counts them all.
+    pub(crate) fn ending(
+        inner: &Arc<dyn Backend>,
+        after: u64,
+        end: End,
+    ) -> (Arc<dyn Backend>, Arc<AtomicU64>) {
         let requests = Arc::<AtomicU64>::default();
         let backend = Self {
             inner: Arc::clone(inner),
             wait: Duration::ZERO,
             left: Arc::new(AtomicU64::new(after)),
             requests: Arc::clone(&requests),
+            end,
+            cancel: Cancel::new(),
         };
         (Arc::new(backend), requests)
     }
@@ -65,7 +92,13 @@ impl Slow {
         if left.is_ok() {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Denied, "the backend is gone"))
+        match self.end {
+            End::Fails(kind) => Err(Error::new(kind, "the backend is gone")),
+            End::Silent => loop {
+                self.cancel.check()?;
+                thread::sleep(SILENT_LOOK);
+            },
+        }
     }
 }
 
@@ -75,7 +108,8 @@ impl Backend for Slow {
     }
 
     fn cancelable(&self, cancel: &Cancel) -> Arc<dyn Backend> {
-        Arc::new(Self { inner: self.inner.cancelable(cancel), ..self.clone() })
+        let (inner, cancel) = (self.inner.cancelable(cancel), cancel.clone());
+        Arc::new(Self { inner, cancel, ..self.clone() })
     }
 
     fn put(&self, object: &str, bytes: Bytes, mode: PutMode) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Stores to back up, and what is in them.
 
-use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+use std::{collections::BTreeMap, ops::Bound, path::Path, sync::Arc, thread, time::Duration};
 
 use siltstone_backup::{
     api::Backups,
@@ -8,7 +8,11 @@ use siltstone_backup::{
     operation::Summary,
     options::{Compression, CreateOptions, RestoreOptions},
 };
-use siltstone_io::{env::Env, sim::SimDisk};
+use siltstone_io::{
+    env::Env,
+    os::{OsDisk, StreamEngine},
+    sim::SimDisk,
+};
 use siltstone_lsm::{
     catalog::{Tenant, TenantStatus},
     options::{Durability, Options},
@@ -27,6 +31,22 @@ pub(crate) fn sim_store(seed: u64) -> (SimDisk, Store) {
 
 pub(crate) fn open_sim(disk: &SimDisk, seed: u64) -> Store {
     open(Env::seeded(Arc::new(disk.clone()), seed))
+}
+
+/// A store in a folder of the operating system, with its real clock.
+pub(crate) fn os_store(folder: &Path) -> Store {
+    open(Env::system(Arc::new(OsDisk::open(folder, StreamEngine::Auto).unwrap())))
+}
+
+/// Waits until something holds; a minute is far more than it takes.
+pub(crate) fn wait_until(holds: impl Fn() -> bool) {
+    for _ in 0..6000 {
+        if holds() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("it never happened");
 }
 
 pub(crate) fn open(env: Env) -> Store {

@@ -4,7 +4,7 @@
 //! journal beside the store and the repository, without the store's lock: the process that makes
 //! the backup holds that.
 
-use std::{path::Path, sync::Arc, thread, time::Duration};
+use std::{fs, path::Path, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
@@ -14,6 +14,7 @@ use siltstone_backup::{
     format::config::Totals,
     handle::{Handle, Status},
     journal::Kind,
+    names::NodeName,
     operation::Summary,
     options::CreateOptions,
 };
@@ -23,12 +24,15 @@ use siltstone_io::{
 };
 
 use crate::{
-    cli::{BackupArgs, CreateArgs, RepositoryArgs, StoreArgs},
+    cli::{BackupArgs, CancelArgs, CreateArgs, RepositoryArgs, StoreArgs},
     commands::open,
     outcome::Output,
     progress::{Bar, show_bytes},
     units::{counted, show_rate},
 };
+
+/// Where the kernel says how the host is called.
+const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 
 /// Time between two looks at a running operation.
 const POLL: Duration = Duration::from_millis(100);
@@ -41,6 +45,7 @@ pub(crate) fn create(args: &CreateArgs, output: Output) -> Result<()> {
     options.selection = args.selection.selection();
     options.compression = args.compression.into();
     options.chunk_mib = args.chunk_size;
+    options.node = node_name(args.node.as_deref())?;
     let handle = Backups::new(store.clone())?.create(&backend, &args.backup.id, options)?;
     let summary = follow(&handle, args.wait.then(|| Bar::bytes("backup", Some(0))).as_ref())?;
     store.close()?;
@@ -63,7 +68,7 @@ pub(crate) fn status(args: &BackupArgs, output: Output) -> Result<()> {
 }
 
 /// Asks the process that makes or restores a backup to stop.
-pub(crate) fn cancel(args: &BackupArgs, output: Output) -> Result<()> {
+pub(crate) fn cancel(args: &CancelArgs, output: Output) -> Result<()> {
     let status = request_cancel(&env(&args.store)?, &args.id)?;
     let text = format!("asked the {} to stop; it was {}", named(&status), status.state);
     let kind = kind_name(status.kind);
@@ -105,6 +110,16 @@ pub(crate) fn list(args: &RepositoryArgs, output: Output) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The name of this node: as it was given, else that of the host.
+fn node_name(given: Option<&str>) -> Result<NodeName> {
+    if let Some(given) = given {
+        return Ok(NodeName::new(given)?);
+    }
+    let host = fs::read_to_string(HOST_NAME).with_context(|| format!("read {HOST_NAME}"))?;
+    let host = NodeName::new(host.trim());
+    host.context("the name of the host cannot name a node; give one with --node")
 }
 
 /// The backend that the options name.

@@ -24,6 +24,7 @@ pub(crate) fn run(args: &RestoreArgs, output: Output) -> Result<()> {
     let mut options = RestoreOptions::default();
     options.selection = args.selection.selection();
     options.rename.clone_from(&args.rename);
+    options.node_mapping.clone_from(&args.node_mapping);
     let handle = Backups::new(store.clone())?.restore(&backend, id, options)?;
     let summary = follow(&handle, args.wait.then(|| Bar::bytes("restore", Some(0))).as_ref())?;
     store.close()?;
