@@ -34,9 +34,9 @@ use crate::{
     operation::{End, Operation, Summary},
     options::CreateOptions,
     pipeline::{Pipeline, PipelineOptions, StoredChunk, codec_of},
-    plan::{Base, Plan, plan},
+    plan::{Base, Plan, Upload, plan},
     repository::{CommitOutcome, IntentHead, Repository, commit},
-    selection::{Selected, select},
+    selection::{Selected, select, tree_reports},
     state::State,
 };
 
@@ -149,6 +149,12 @@ impl Making<'_> {
         self.take_over(leftovers, &plan)?;
         let progress = &self.operation.shared.progress;
         progress.plan(plan.upload_bytes, plan.reused_bytes);
+        let (trees, places) = tree_reports(&collections);
+        let tree_of = |upload: &Upload| {
+            let (tree, _) = upload.homes.first().expect("an upload has a home");
+            (places[tree], upload.segment.meta.length)
+        };
+        progress.plan_trees(trees, plan.uploads.iter().map(tree_of));
         self.operation.record(&Event::Plan {
             bytes_total: plan.upload_bytes,
             bytes_reused: plan.reused_bytes,

@@ -7,7 +7,7 @@ use crate::{
     journal::{Entry, Kind},
     names::{AttemptId, BackupId},
     operation::{Shared, Summary},
-    progress::ProgressReport,
+    progress::{ProgressReport, TreeReport},
     state::State,
 };
 
@@ -110,6 +110,12 @@ impl Handle {
             started_ms: self.shared.started_ms,
             elapsed: self.shared.elapsed(),
         }
+    }
+
+    /// How far each collection and tenant is, in the order of the catalog; empty until the operation
+    /// is planned. Bytes that the repository held already are not part of it.
+    pub fn trees(&self) -> Vec<TreeReport> {
+        self.shared.progress.trees()
     }
 
     /// Asks the operation to end. One that is already committing succeeds all the same.

@@ -1,7 +1,7 @@
 //! [`Progress`]: how far an operation is, readable from any thread while it runs.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -16,6 +16,31 @@ struct Counters {
     bytes_reused: AtomicU64,
     bytes_stored: AtomicU64,
     chunks_done: AtomicU64,
+    trees: OnceLock<Trees>,
+}
+
+/// The counters by tree.
+#[derive(Debug)]
+struct Trees {
+    reports: Vec<TreeReport>,
+    /// Of each tree, in the order of `reports`.
+    bytes_done: Vec<AtomicU64>,
+    /// The tree of each segment that is moved, in their order.
+    of_segment: Vec<u32>,
+}
+
+/// How far one collection, or one tenant, is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TreeReport {
+    /// The collection.
+    pub collection: String,
+    /// The tenant; `None` for the collection's own rows.
+    pub tenant: Option<String>,
+    /// Bytes of its segments that the operation must move.
+    pub bytes_total: u64,
+    /// Bytes moved so far.
+    pub bytes_done: u64,
 }
 
 /// The counters at one moment.
@@ -46,9 +71,43 @@ impl Progress {
         self.0.bytes_reused.store(bytes_reused, Ordering::Relaxed);
     }
 
-    /// Counts bytes of segments that were moved.
-    pub fn add_done(&self, bytes: u64) {
+    /// Sets which trees there are, and the tree of each segment that is moved: its place in
+    /// `reports`, and its bytes. Without it nothing is counted by tree.
+    pub(crate) fn plan_trees(
+        &self,
+        mut reports: Vec<TreeReport>,
+        segments: impl Iterator<Item = (u32, u64)>,
+    ) {
+        let of_segment = segments.map(|(tree, bytes)| {
+            if let Some(report) = reports.get_mut(tree as usize) {
+                report.bytes_total += bytes;
+            }
+            tree
+        });
+        let of_segment = of_segment.collect();
+        let bytes_done = reports.iter().map(|_| AtomicU64::new(0)).collect();
+        self.0.trees.get_or_init(|| Trees { reports, bytes_done, of_segment });
+    }
+
+    /// Counts bytes that were moved, of the segment in this place of those that are.
+    pub fn add_done(&self, segment: usize, bytes: u64) {
         self.0.bytes_done.fetch_add(bytes, Ordering::Relaxed);
+        let tree = self.0.trees.get().and_then(|trees| {
+            let tree = *trees.of_segment.get(segment)?;
+            trees.bytes_done.get(tree as usize)
+        });
+        if let Some(done) = tree {
+            done.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// How far each collection and tenant is, by name; empty until the operation is planned.
+    pub fn trees(&self) -> Vec<TreeReport> {
+        let Some(trees) = self.0.trees.get() else { return Vec::new() };
+        let done = trees.bytes_done.iter().map(|done| done.load(Ordering::Relaxed));
+        let with_done =
+            |(report, bytes_done): (&TreeReport, u64)| TreeReport { bytes_done, ..report.clone() };
+        trees.reports.iter().zip(done).map(with_done).collect()
     }
 
     /// Counts one finished chunk of `bytes_stored` bytes.

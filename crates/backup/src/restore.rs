@@ -29,7 +29,7 @@ use crate::{
     operation::{End, FREE_BYTES_RESERVE, Operation, Summary},
     options::RestoreOptions,
     repository::{Repository, RestoreNote},
-    selection::{Selected, rename, select},
+    selection::{Selected, rename, select, tree_reports},
     state::State,
 };
 
@@ -127,6 +127,9 @@ fn restore(operation: &Operation, job: RestoreJob) -> Result<Summary> {
     let RestoreJob { repository, id, options, mut ticket, collections, chunks, segments, .. } = job;
     let (progress, cancel) = (&operation.shared.progress, &operation.shared.cancel);
     progress.plan(job.totals.segment_bytes, 0);
+    let (trees, places) = tree_reports(&collections);
+    let tree_of = |segment: &StoredSegment| (places[&segment.tree], segment.meta.length);
+    progress.plan_trees(trees, segments.iter().map(tree_of));
     operation.record(&Event::Plan { bytes_total: job.totals.segment_bytes, bytes_reused: 0 })?;
     operation.enter(State::Transferring)?;
     let repository = repository.cancelable(cancel);

@@ -11,6 +11,7 @@ use crate::{
     error::{Error, ErrorKind, Result, listed},
     format::descriptor::StoredCollection,
     options::Selection,
+    progress::TreeReport,
 };
 
 #[cfg(test)]
@@ -31,6 +32,25 @@ impl Selected {
         let own = self.own_rows.then_some(self.collection.tree);
         own.into_iter().chain(self.collection.tenants.iter().map(|tenant| tenant.tree))
     }
+}
+
+/// Trees of what was selected, to count progress by: each with its place in the list.
+pub(crate) fn tree_reports(selected: &[Selected]) -> (Vec<TreeReport>, BTreeMap<TreeId, u32>) {
+    let (mut reports, mut places) = (Vec::new(), BTreeMap::new());
+    let mut add = |tree, collection: &str, tenant: Option<&str>| {
+        places.insert(tree, u32::try_from(reports.len()).unwrap_or(u32::MAX));
+        let (collection, tenant) = (collection.to_owned(), tenant.map(str::to_owned));
+        reports.push(TreeReport { collection, tenant, bytes_total: 0, bytes_done: 0 });
+    };
+    for Selected { collection, own_rows } in selected {
+        if *own_rows {
+            add(collection.tree, &collection.name, None);
+        }
+        for tenant in &collection.tenants {
+            add(tenant.tree, &collection.name, Some(&tenant.name));
+        }
+    }
+    (reports, places)
 }
 
 /// What one list of a selection says of a collection.

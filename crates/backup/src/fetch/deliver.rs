@@ -84,7 +84,7 @@ impl Delivery<'_> {
         }
         self.hasher.update(content);
         self.sink.write(content)?;
-        self.progress.add_done(u64::from(slot.length));
+        self.progress.add_done(index, u64::from(slot.length));
         Ok(())
     }
 

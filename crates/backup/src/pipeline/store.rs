@@ -153,9 +153,10 @@ impl<'a> Storer<'a> {
     }
 
     fn add_frame(&mut self, frame: &FramePlan, stored: u32, hash: Option<Hash>) -> Result<()> {
-        let segment_bytes = frame.entries.iter().map(|entry| u64::from(entry.length)).sum();
         self.open_chunk()?.add_frame(frame, stored, hash);
-        self.pipeline.progress.add_done(segment_bytes);
+        for entry in &frame.entries {
+            self.pipeline.progress.add_done(entry.upload, u64::from(entry.length));
+        }
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use siltstone_backup::{
     api::{self, Backups, Listed},
     backend::{self, BackendConfig, Depth, S3Config, Secret},
     error::ErrorKind,
+    handle::Handle,
     names::NodeName,
     options::{Compression, CreateOptions, RestoreOptions, Selection},
     state::State,
@@ -20,19 +21,37 @@ fn a_restored_store_equals_the_cut() {
     fill(&store, 3000);
     let backend = memory();
     let expected = content(&store);
-    let made = create(&store, &backend, "nightly");
+    let backups = Backups::new(store).unwrap();
+    let handle = backups.create(&backend, "nightly", quick()).unwrap();
+    let made = handle.wait().unwrap();
+    check_trees(&handle);
     assert_eq!(made.totals.collections, 2);
     assert_eq!(made.totals.tenants, 2);
     assert!(made.totals.chunks > 1, "{made:?}");
 
     let (_other_disk, other) = sim_store(2);
-    let restored = restore(&other, &backend, "nightly");
+    let backups = Backups::new(other.clone()).unwrap();
+    let handle = backups.restore(&backend, "nightly", RestoreOptions::default()).unwrap();
+    let restored = handle.wait().unwrap();
+    check_trees(&handle);
     assert_same(&content(&other), &expected);
     assert_eq!(restored.totals.segment_bytes, made.totals.segment_bytes);
     let bird = other.tree("birds", None).unwrap();
     let sequence = other.put(bird, b"new", b"row", Durability::Sync).unwrap();
     assert!(sequence > made.sequence, "sequences go on above the backup's");
     other.verify(&mut |_, _| {}).unwrap();
+}
+
+/// Every byte is counted once, in the tree that it belongs to.
+fn check_trees(handle: &Handle) {
+    let trees = handle.trees();
+    let names: Vec<String> = (trees.iter())
+        .map(|tree| format!("{}/{}", tree.collection, tree.tenant.as_deref().unwrap_or_default()))
+        .collect();
+    assert_eq!(names, ["birds/", "fish/", "fish/pond", "fish/sea"]);
+    assert!(trees.iter().all(|tree| tree.bytes_done == tree.bytes_total && tree.bytes_done > 0));
+    let done: u64 = trees.iter().map(|tree| tree.bytes_done).sum();
+    assert_eq!(done, handle.status().progress.bytes_done);
 }
 
 #[test]
