@@ -145,7 +145,9 @@ impl Making<'_> {
         let collections = select(&self.job.options.selection, stored_collections(&cut.catalog))?;
         let sequence = cut.sequence;
         let (plan, expected) = self.plan(cut, &collections, &leftovers)?;
-        self.repository.put_intent(&self.job.head, ids(&plan.chunks))?;
+        if !plan.chunks.is_empty() {
+            self.repository.put_intent(&self.job.head, ids(&plan.chunks))?;
+        }
         self.take_over(leftovers, &plan)?;
         let progress = &self.operation.shared.progress;
         progress.plan(plan.upload_bytes, plan.reused_bytes);
@@ -155,7 +157,7 @@ impl Making<'_> {
             (places[tree], upload.segment.meta.length)
         };
         progress.plan_trees(trees, plan.uploads.iter().map(tree_of));
-        self.operation.record(&Event::Plan {
+        self.operation.note(&Event::Plan {
             bytes_total: plan.upload_bytes,
             bytes_reused: plan.reused_bytes,
         })?;
@@ -208,7 +210,12 @@ impl Making<'_> {
             bytes: segments.iter().map(|segment| segment.meta.length).sum(),
         };
         let mut base = Base::default();
-        if let Some(config) = self.repository.newest_of(cut.store_id)? {
+        // The journal knows it without a look at all backups of the repository.
+        let newest = match leftovers.last_success(&self.repository, cut.store_id)? {
+            Some(config) => Some(config),
+            None => self.repository.newest_of(cut.store_id)?,
+        };
+        if let Some(config) = newest {
             base.add(&self.repository.descriptor(config)?);
         }
         leftovers.add_to(&mut base);
@@ -326,8 +333,7 @@ impl Making<'_> {
     /// Records a finished chunk, so that it goes if the attempt fails, or serves the next one if
     /// this one is cut off.
     fn remember_chunk(&self, stored: StoredChunk<'_>) -> Result<()> {
-        let events = Event::of_chunk(stored.chunk, stored.segments);
-        events.iter().try_for_each(|event| self.operation.record(event))?;
+        self.operation.record_all(&Event::of_chunk(stored.chunk, stored.segments))?;
         let object = stored.chunk.id.object();
         self.objects.lock().unwrap_or_else(PoisonError::into_inner).push(object);
         Ok(())

@@ -1,5 +1,5 @@
-//! What attempts that ended without success left in a repository, as the journals of the store know
-//! it: ended for good, used again, or removed.
+//! What earlier attempts left in a repository, as the journals of the store know it: that of attempts
+//! without success is ended for good, used again, or removed.
 //!
 //! The chunks of an attempt that was cut off are whole and listed in its journal. The next backup to
 //! the same place takes those it needs as its own and removes the rest: that is how a backup goes on
@@ -11,19 +11,20 @@ use siltstone_io::env::Env;
 
 use crate::{
     error::Result,
-    format::{chunk::Chunk, descriptor::StoredSegment},
+    format::{chunk::Chunk, config::Config, descriptor::StoredSegment},
     journal::{Entry, Journals, Kind, record::Event},
     names::{AttemptId, BackupId, ChunkId},
     operation::{INTERRUPTED, millis},
     plan::Base,
-    repository::Repository,
+    repository::{Repository, is_about_bytes},
     state::State,
 };
 
-/// What dead attempts left in one repository.
+/// What earlier attempts left in one repository.
 #[derive(Debug, Default)]
 pub(crate) struct Leftovers {
     entries: Vec<Entry>,
+    last_success: Option<BackupId>,
 }
 
 impl Leftovers {
@@ -34,7 +35,7 @@ impl Leftovers {
     /// Those of the disk and the backend; `Corrupt` or `NewerFormat` for a journal.
     pub(crate) fn settle(env: &Env, journals: &Journals, repository: &Repository) -> Result<Self> {
         let place = repository.backend().describe();
-        let mut entries = Vec::new();
+        let (mut entries, mut last_success) = (Vec::new(), None);
         for mut entry in journals.entries()? {
             let begin = &entry.begin;
             if begin.kind != Kind::Create || begin.backend != place || entry.alive {
@@ -46,11 +47,31 @@ impl Leftovers {
                 conclude(env, journals, &entry, state)?;
                 entry.state = state;
             }
+            if entry.state == State::Success && last_success.is_none() {
+                last_success = Some(entry.begin.id.clone());
+            }
             if entry.is_unclean() {
                 entries.push(entry);
             }
         }
-        Ok(Self { entries })
+        Ok(Self { entries, last_success })
+    }
+
+    /// The newest backup that the store made there, if it is its own still.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub(crate) fn last_success(
+        &self,
+        repository: &Repository,
+        store_id: [u8; 16],
+    ) -> Result<Option<Config>> {
+        let Some(id) = &self.last_success else { return Ok(None) };
+        match repository.config(id) {
+            Ok(config) => Ok(config.filter(|config| config.store_id == store_id)),
+            Err(error) if is_about_bytes(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The finished chunks among them, and the segments that are whole in these.

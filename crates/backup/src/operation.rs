@@ -10,6 +10,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
+    slice,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         mpsc::{Receiver, RecvTimeoutError, channel},
@@ -189,7 +190,17 @@ impl Operation {
 
     /// Records an event durably.
     pub(crate) fn record(&self, event: &Event) -> Result<()> {
-        lock(&self.record).journal.record(event)
+        self.record_all(slice::from_ref(event))
+    }
+
+    /// Records events durably, with one sync.
+    pub(crate) fn record_all(&self, events: &[Event]) -> Result<()> {
+        lock(&self.record).journal.record_all(events)
+    }
+
+    /// Records an event, which is durable with the next one that is.
+    pub(crate) fn note(&self, event: &Event) -> Result<()> {
+        lock(&self.record).journal.note(event)
     }
 
     /// Records that the commit begins, of the collections `names` for a restore. From here on a

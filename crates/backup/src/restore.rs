@@ -130,7 +130,7 @@ fn restore(operation: &Operation, job: RestoreJob) -> Result<Summary> {
     let (trees, places) = tree_reports(&collections);
     let tree_of = |segment: &StoredSegment| (places[&segment.tree], segment.meta.length);
     progress.plan_trees(trees, segments.iter().map(tree_of));
-    operation.record(&Event::Plan { bytes_total: job.totals.segment_bytes, bytes_reused: 0 })?;
+    operation.note(&Event::Plan { bytes_total: job.totals.segment_bytes, bytes_reused: 0 })?;
     operation.enter(State::Transferring)?;
     let repository = repository.cancelable(cancel);
     require_chunks(&repository, &chunks)?;

@@ -17,7 +17,7 @@ pub(crate) mod record;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{slice, sync::Arc};
 
 use siltstone_io::{
     disk::{Disk, LockGuard, Log},
@@ -296,7 +296,12 @@ impl Journal {
 
     /// Records an event durably.
     pub(crate) fn record(&mut self, event: &Event) -> Result<()> {
-        self.append(event)?;
+        self.record_all(slice::from_ref(event))
+    }
+
+    /// Records events durably, with one sync.
+    pub(crate) fn record_all(&mut self, events: &[Event]) -> Result<()> {
+        events.iter().try_for_each(|event| self.append(event))?;
         Ok(self.log.sync()?)
     }
 
