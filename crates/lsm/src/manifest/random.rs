@@ -211,5 +211,9 @@ pub(crate) fn describe(state: &State) -> Vec<String> {
         let offsets: Vec<_> = file.segments.keys().collect();
         lines.push(format!("{id} of {length} bytes, {} live, at {offsets:?}", file.live_bytes));
     }
+    let version = &state.version;
+    let bytes: u64 = version.segments().map(|segment| segment.meta.length).sum();
+    let level0 = version.trees().map(|(_, tree)| tree.level(0).len()).max().unwrap_or(0);
+    assert_eq!((version.segment_bytes(), version.level0_segments_most()), (bytes, level0));
     lines
 }

@@ -26,6 +26,7 @@ use crate::{
     store::{
         collector::Collector,
         metrics::Counters,
+        obsolete::Obsolete,
         poison::Poison,
         pressure::{LastFailure, Stall},
         signal::Signal,
@@ -60,7 +61,7 @@ pub(crate) struct Core {
     pub(crate) sealed: Mutex<VecDeque<Arc<Sealed>>>,
     pub(crate) next_file: AtomicU64,
     /// Files that no version names, to be removed once nothing pins them.
-    pub(crate) obsolete: Mutex<Vec<Arc<FileHandle>>>,
+    pub(crate) obsolete: Obsolete,
     /// Names that a running restore will create.
     pub(crate) reserved_names: Mutex<BTreeSet<String>>,
     pub(crate) poison: Poison,
@@ -158,8 +159,7 @@ impl Core {
         let old = self.published.load();
         let mut memtables = old.view.memtables.clone();
         change(&mut memtables);
-        let level0_segments =
-            state.version.trees().map(|(_, tree)| tree.level(0).len()).max().unwrap_or(0);
+        let level0_segments = state.version.level0_segments_most();
         let view = View { memtables, version: state.version, catalog: state.catalog };
         self.published.store(Arc::new(Published { view: Arc::new(view), level0_segments }));
     }
@@ -167,7 +167,7 @@ impl Core {
     /// Adds files to the list that the reap job works off.
     pub(crate) fn retire(&self, files: Vec<Arc<FileHandle>>) {
         if !files.is_empty() {
-            lock(&self.obsolete).extend(files);
+            self.obsolete.retire(files, self.env.clock.monotonic());
             self.signal.notify();
         }
     }

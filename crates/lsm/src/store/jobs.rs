@@ -162,13 +162,7 @@ impl Core {
             self.remove_if_there(&names::log(log))?;
             return Ok(true);
         }
-        let unpinned = {
-            let mut obsolete = lock(&self.obsolete);
-            // The list holds one reference; a segment in a version, a view or a cut another.
-            let unused = obsolete.iter().position(|file| Arc::strong_count(file) == 1);
-            unused.map(|index| obsolete.swap_remove(index))
-        };
-        let Some(file) = unpinned else { return Ok(false) };
+        let Some(file) = self.obsolete.take_unpinned() else { return Ok(false) };
         self.remove_if_there(&names::file(file.id))?;
         Ok(true)
     }

@@ -65,10 +65,15 @@ pub struct Metrics {
     pub memtable_bytes: u64,
     /// Memtables waiting for their flush.
     pub sealed_memtables: u64,
-    /// Files no longer part of the store but pinned by a view, a snapshot or a backup.
+    /// Files that are no longer part of the store and stay on disk only because a view, a
+    /// snapshot, a cut or a backup holds a segment of them.
     pub pinned_files: u64,
-    /// Their bytes.
+    /// Their lengths in bytes: what the disk gets back when all holders let go. A file counts whole
+    /// while one of its segments is held, and not at all while one is part of the store.
     pub pinned_bytes: u64,
+    /// Nanoseconds since the first of them left the store: its holder is at least that old. 0 when
+    /// nothing is pinned.
+    pub pinned_nanos: u64,
     /// The last published sequence.
     pub visible_sequence: u64,
 }

@@ -94,8 +94,9 @@ impl VersionEdit {
         found.live_bytes += segment.meta.length; // disjoint parts of a bounded file
         let segment = Arc::new(segment);
         found.segments.insert(offset, Arc::clone(&segment));
-        self.trees.entry(tree).or_default().added.insert((file, offset), segment);
         self.version.segment_count += 1;
+        self.version.segment_bytes += u128::from(segment.meta.length);
+        self.trees.entry(tree).or_default().added.insert((file, offset), segment);
         Ok(())
     }
 
@@ -136,7 +137,7 @@ impl VersionEdit {
     /// None in a sound version.
     pub fn drop_tree(&mut self, tree: TreeId) -> Result<()> {
         let change = self.trees.remove(&tree).unwrap_or_default();
-        let before = self.version.trees.remove(&tree);
+        let before = self.version.replace_tree(tree, TreeVersion::default());
         let old = before.iter().flat_map(|tree| tree.segments()).map(|s| (s.file.id, s.offset));
         let kept = old.filter(|place| !change.removed.contains(place));
         kept.chain(change.added.keys().copied()).try_for_each(|place| self.take(tree, place))
@@ -151,11 +152,7 @@ impl VersionEdit {
             let before = self.version.trees.get(&tree);
             let next = rebuild(before.map(|tree| &**tree), change);
             check_disjoint(tree, &next)?;
-            if next.levels.is_empty() {
-                self.version.trees.remove(&tree);
-            } else {
-                self.version.trees.insert(tree, Arc::new(next));
-            }
+            self.version.replace_tree(tree, next);
         }
         let mut obsolete = Vec::new();
         for file in self.files {
@@ -183,6 +180,7 @@ impl VersionEdit {
         }
         self.files.insert(file);
         self.version.segment_count -= 1;
+        self.version.segment_bytes -= u128::from(length);
         Ok(())
     }
 }

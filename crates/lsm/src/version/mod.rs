@@ -14,7 +14,10 @@
 
 pub mod edit;
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use siltstone_io::{
     disk::{BlockSource, Disk, ReadMode},
@@ -99,6 +102,10 @@ pub struct Version {
     trees: SharedMap<TreeId, Arc<TreeVersion>>,
     files: SharedMap<FileId, FileUse>,
     segment_count: u64,
+    /// Wide enough for the sum of whatever lengths a damaged manifest claims.
+    segment_bytes: u128,
+    /// How many trees have how many segments on level 0; few numbers, as level 0 is kept short.
+    level0_lengths: BTreeMap<usize, u64>,
 }
 
 impl FileHandle {
@@ -238,6 +245,16 @@ impl Version {
         self.segment_count
     }
 
+    /// Bytes of all segments.
+    pub fn segment_bytes(&self) -> u64 {
+        u64::try_from(self.segment_bytes).unwrap_or(u64::MAX)
+    }
+
+    /// The most segments that any tree has on level 0.
+    pub fn level0_segments_most(&self) -> usize {
+        self.level0_lengths.last_key_value().map_or(0, |(length, _)| *length)
+    }
+
     /// Files with live segments, ascending.
     pub fn files(&self) -> impl Iterator<Item = &Arc<FileHandle>> {
         self.files.values().map(|file| &file.handle)
@@ -256,6 +273,27 @@ impl Version {
     /// How many files there are.
     pub fn file_count(&self) -> usize {
         self.files.len()
+    }
+
+    /// Gives a tree other segments, or none; returns those it had.
+    fn replace_tree(&mut self, tree: TreeId, next: TreeVersion) -> Option<Arc<TreeVersion>> {
+        if !next.levels.is_empty() {
+            *self.level0_lengths.entry(next.level(0).len()).or_default() += 1;
+        }
+        let before = if next.levels.is_empty() {
+            self.trees.remove(&tree)
+        } else {
+            self.trees.insert(tree, Arc::new(next))
+        };
+        if let Some(before) = &before {
+            let length = before.level(0).len();
+            let trees = self.level0_lengths.get_mut(&length).expect("every tree is counted");
+            *trees -= 1;
+            if *trees == 0 {
+                self.level0_lengths.remove(&length);
+            }
+        }
+        before
     }
 }
 

@@ -13,6 +13,8 @@ mod model;
 #[cfg(test)]
 mod order;
 #[cfg(test)]
+mod pins;
+#[cfg(test)]
 mod script;
 #[cfg(test)]
 mod threads;
