@@ -131,7 +131,7 @@ impl Backups {
             job.names(),
             self.now().to_string(),
         );
-        let operation = Operation::begin(self.store.env(), begin)?;
+        let operation = Operation::begin(&self.store, begin, None)?;
         let handle = Handle::new(Arc::clone(&operation.shared));
         operation.spawn(move |operation| restore::run(operation, job, note))?;
         Ok(handle)
@@ -154,7 +154,7 @@ impl Backups {
         let repository = hurried.cancelable(&Cancel::new());
         let begin = self.begin(Kind::Create, &id, &options.node, backend);
         let head = self.intent_head(&begin);
-        let operation = Operation::begin(self.store.env(), begin)?;
+        let operation = Operation::begin(&self.store, begin, options.pinned_bytes_max)?;
         let handle = Handle::new(Arc::clone(&operation.shared));
         let job = CreateJob { store: self.store.clone(), cut, repository, head, options };
         operation.spawn(move |operation| create::run(operation, job))?;

@@ -59,8 +59,6 @@ impl Status {
     /// What a journal says, at `now_ms`.
     pub(crate) fn of_entry(entry: &Entry, now_ms: u64) -> Self {
         let until = if entry.state.is_final() { entry.changed_ms } else { now_ms };
-        let (bytes_total, bytes_reused) = entry.planned;
-        let (bytes_done, bytes_stored, chunks_done) = entry.done;
         Self {
             kind: entry.begin.kind,
             id: entry.begin.id.clone(),
@@ -68,13 +66,7 @@ impl Status {
             backend: entry.begin.backend.clone(),
             state: entry.state,
             error: entry.error.clone(),
-            progress: ProgressReport {
-                bytes_total,
-                bytes_done,
-                bytes_reused,
-                bytes_stored,
-                chunks_done,
-            },
+            progress: entry.progress,
             started_ms: entry.begin.started_ms,
             elapsed: Duration::from_millis(until.saturating_sub(entry.begin.started_ms)),
         }

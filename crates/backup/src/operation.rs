@@ -20,6 +20,7 @@ use std::{
 };
 
 use siltstone_io::env::{Clock, Env};
+use siltstone_lsm::store::Store;
 
 use crate::{
     cancel::Cancel,
@@ -105,6 +106,9 @@ struct Phase {
 #[derive(Debug)]
 pub(crate) struct Operation {
     pub(crate) env: Env,
+    store: Store,
+    /// Pinned bytes past which it gives up.
+    pinned_bytes_max: u64,
     pub(crate) shared: Arc<Shared>,
     pub(crate) journals: Journals,
     record: Mutex<Record>,
@@ -125,7 +129,12 @@ impl Operation {
     ///
     /// # Errors
     /// `Busy` while another operation of the store runs; those of the disk.
-    pub(crate) fn begin(env: &Env, begin: Begin) -> Result<Self> {
+    pub(crate) fn begin(
+        store: &Store,
+        begin: Begin,
+        pinned_bytes_max: Option<u64>,
+    ) -> Result<Self> {
+        let env = store.env();
         let journals = Journals::new(env.clone());
         let journal = journals.begin(&begin)?;
         let phase =
@@ -144,7 +153,14 @@ impl Operation {
             ended: Condvar::new(),
         };
         let record = Mutex::new(Record { journal, committing: false, early: None });
-        Ok(Self { env: env.clone(), shared: Arc::new(shared), journals, record })
+        Ok(Self {
+            env: env.clone(),
+            store: store.clone(),
+            pinned_bytes_max: pinned_bytes_max.unwrap_or(u64::MAX),
+            shared: Arc::new(shared),
+            journals,
+            record,
+        })
     }
 
     /// Runs the work in a thread of its own.
@@ -316,16 +332,9 @@ impl Operation {
             return Err(Error::canceled());
         }
         self.shared.cancel.check()?;
+        self.check_space()?;
         if !look.is_multiple_of(LOOKS_PER_NOTE) {
             return Ok(());
-        }
-        let free = self.env.disk.free_bytes()?;
-        if free < FREE_BYTES_RESERVE {
-            let message = format!(
-                "the disk of the store has {free} bytes left, under the reserve of \
-                 {FREE_BYTES_RESERVE}; free space, then try again"
-            );
-            return Err(Error::new(ErrorKind::NoSpace, message));
         }
         let report = self.shared.progress.report();
         if report != *noted {
@@ -334,11 +343,34 @@ impl Operation {
         }
         Ok(())
     }
+
+    /// Ends an operation that would keep too much of the disk from the writers.
+    fn check_space(&self) -> Result<()> {
+        let free = self.env.disk.free_bytes()?;
+        if free < FREE_BYTES_RESERVE {
+            let message = format!(
+                "the disk of the store has {free} bytes left, under the reserve of \
+                 {FREE_BYTES_RESERVE}; free space, then try again"
+            );
+            return Err(Error::new(ErrorKind::NoSpace, message));
+        }
+        let pinned = self.store.metrics().pinned_bytes;
+        self.shared.progress.set_pinned(pinned);
+        if pinned > self.pinned_bytes_max {
+            let message = format!(
+                "{pinned} bytes of files are on the disk of the store only for backups, snapshots \
+                 and readers, over the limit of {}; raise it, or try when fewer rows change",
+                self.pinned_bytes_max
+            );
+            return Err(Error::new(ErrorKind::NoSpace, message));
+        }
+        Ok(())
+    }
 }
 
 fn progress_event(report: ProgressReport) -> Event {
-    let ProgressReport { bytes_done, bytes_stored, chunks_done, .. } = report;
-    Event::Progress { bytes_done, bytes_stored, chunks_done }
+    let ProgressReport { bytes_done, bytes_stored, chunks_done, bytes_pinned, .. } = report;
+    Event::Progress { bytes_done, bytes_stored, chunks_done, bytes_pinned }
 }
 
 impl Shared {

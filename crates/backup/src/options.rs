@@ -58,6 +58,10 @@ pub struct CreateOptions {
     pub chunk_mib: u64,
     /// Bound of the memory of the pipeline in bytes, 48 MiB or more. Default 64 MiB.
     pub memory_bytes_max: u64,
+    /// Bytes of files that the store no longer needs and that only backups, snapshots and readers
+    /// keep on its disk: past this the backup fails, so that writers never do. Default no limit but
+    /// the reserve of free space.
+    pub pinned_bytes_max: Option<u64>,
     /// The name of this node in the repository. Default `node1`.
     pub node: NodeName,
     /// Threads that read, frame and compress. Default: half of those of the machine, 1 to 8, since
@@ -89,6 +93,7 @@ impl Default for CreateOptions {
             compression: Compression::default(),
             chunk_mib: 128,
             memory_bytes_max: 64 << 20,
+            pinned_bytes_max: None,
             node: NodeName::default(),
             workers: (threads() / 2).clamp(1, WORKERS_MAX),
         }

@@ -16,6 +16,7 @@ struct Counters {
     bytes_reused: AtomicU64,
     bytes_stored: AtomicU64,
     chunks_done: AtomicU64,
+    bytes_pinned: AtomicU64,
     trees: OnceLock<Trees>,
 }
 
@@ -57,6 +58,9 @@ pub struct ProgressReport {
     pub bytes_stored: u64,
     /// Chunks finished.
     pub chunks_done: u64,
+    /// Bytes of files that the store itself no longer needs and that stay on its disk only because
+    /// a backup, a snapshot or a reader holds them.
+    pub bytes_pinned: u64,
 }
 
 impl Progress {
@@ -116,6 +120,11 @@ impl Progress {
         self.0.chunks_done.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Sets how much is pinned now.
+    pub fn set_pinned(&self, bytes: u64) {
+        self.0.bytes_pinned.store(bytes, Ordering::Relaxed);
+    }
+
     /// The counters now; each is exact, together they may be a moment apart.
     pub fn report(&self) -> ProgressReport {
         ProgressReport {
@@ -124,6 +133,7 @@ impl Progress {
             bytes_reused: self.0.bytes_reused.load(Ordering::Relaxed),
             bytes_stored: self.0.bytes_stored.load(Ordering::Relaxed),
             chunks_done: self.0.chunks_done.load(Ordering::Relaxed),
+            bytes_pinned: self.0.bytes_pinned.load(Ordering::Relaxed),
         }
     }
 }

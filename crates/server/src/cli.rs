@@ -267,6 +267,11 @@ pub(crate) struct CreateArgs {
           value_parser = clap::value_parser!(u64).range(CHUNK_MIB_MIN..=CHUNK_MIB_MAX))]
     pub(crate) chunk_size: u64,
 
+    /// Give up when backups, snapshots and readers alone keep more than this on the disk of the
+    /// store, such as 10GiB [default: give up at 64 MiB of free space].
+    #[arg(long, value_name = "BYTES", value_parser = crate::units::parse_bytes)]
+    pub(crate) pinned_bytes_max: Option<u64>,
+
     /// Name of this node in the backup [default: the name of the host].
     #[arg(long, value_name = "NAME", env = "CLUSTER_HOSTNAME")]
     pub(crate) node: Option<String>,

@@ -33,6 +33,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     format::{chunk::Chunk, descriptor::StoredSegment},
     names::AttemptId,
+    progress::ProgressReport,
     state::State,
 };
 
@@ -81,10 +82,8 @@ pub(crate) struct Entry {
     pub(crate) changed_ms: u64,
     /// Why it ended.
     pub(crate) error: Option<String>,
-    /// Bytes to move and bytes that were there, from the plan.
-    pub(crate) planned: (u64, u64),
-    /// Bytes done, bytes stored, chunks done.
-    pub(crate) done: (u64, u64, u64),
+    /// The plan, and how far it was when it was last noted.
+    pub(crate) progress: ProgressReport,
     /// Objects that the attempt made in the repository, chunks among them.
     pub(crate) objects: Vec<String>,
     /// Its finished chunks, each with the segments that are whole with it; forgotten once it left
@@ -358,8 +357,7 @@ impl Entry {
             changed_ms: begin.started_ms,
             begin,
             error: None,
-            planned: (0, 0),
-            done: (0, 0, 0),
+            progress: ProgressReport::default(),
             objects: Vec::new(),
             chunks: Vec::new(),
             committing: None,
@@ -372,10 +370,17 @@ impl Entry {
                     (entry.state, entry.changed_ms, entry.error) = (state, at_ms, error);
                 }
                 Event::Plan { bytes_total, bytes_reused } => {
-                    entry.planned = (bytes_total, bytes_reused);
+                    (entry.progress.bytes_total, entry.progress.bytes_reused) =
+                        (bytes_total, bytes_reused);
                 }
-                Event::Progress { bytes_done, bytes_stored, chunks_done } => {
-                    entry.done = (bytes_done, bytes_stored, chunks_done);
+                Event::Progress { bytes_done, bytes_stored, chunks_done, bytes_pinned } => {
+                    entry.progress = ProgressReport {
+                        bytes_done,
+                        bytes_stored,
+                        chunks_done,
+                        bytes_pinned,
+                        ..entry.progress
+                    };
                 }
                 Event::Object { name } => entry.objects.push(name),
                 Event::Chunk { chunk } => {

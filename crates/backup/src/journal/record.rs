@@ -84,7 +84,13 @@ pub(crate) enum Event {
     /// The plan is made.
     Plan { bytes_total: u64, bytes_reused: u64 },
     /// So much is done.
-    Progress { bytes_done: u64, bytes_stored: u64, chunks_done: u64 },
+    Progress {
+        bytes_done: u64,
+        bytes_stored: u64,
+        chunks_done: u64,
+        #[serde(default)]
+        bytes_pinned: u64,
+    },
     /// This object of the attempt exists, or will soon.
     Object { name: String },
     /// This chunk of the attempt is stored, and acknowledged.

@@ -36,7 +36,7 @@ fn a_reader_sees_a_running_operation_and_its_end() {
     journal.note(&Event::Plan { bytes_total: 10, bytes_reused: 3 }).unwrap();
     let entry = &reader.entries().unwrap()[0];
     assert!(entry.alive && !entry.is_interrupted());
-    assert_eq!((entry.state, entry.planned), (State::Started, (10, 3)));
+    assert_eq!((entry.state, entry.progress.bytes_total), (State::Started, 10));
     finish(&mut journal);
     drop(journal);
     let entry = &reader.entries().unwrap()[0];
@@ -114,7 +114,12 @@ fn what_was_recorded_survives_every_crash() {
         let mut journal = journals(disk).begin(&begin(1))?;
         journal.record(&Event::Object { name: "x".to_owned() })?;
         journal.enter(State::Transferring, 2, None)?;
-        journal.note(&Event::Progress { bytes_done: 1, bytes_stored: 1, chunks_done: 0 })?;
+        journal.note(&Event::Progress {
+            bytes_done: 1,
+            bytes_stored: 1,
+            chunks_done: 0,
+            bytes_pinned: 0,
+        })?;
         Ok(journal)
     };
     let whole = SimDisk::new(6);

@@ -176,3 +176,29 @@ fn a_start_against_a_silent_backend_fails_within_its_limit() {
         assert!(error.to_string().contains("no answer within 5 s"), "{error}");
     }
 }
+
+#[test]
+fn a_backup_that_pins_too_much_fails_and_the_writers_go_on() {
+    let (_disk, store) = sim_store(26);
+    fill(&store, 2000);
+    store.flush().unwrap();
+    let slow = Slow::over(&memory(), Duration::from_millis(200));
+    let backups = Backups::new(store.clone()).unwrap();
+    let mut options = quick();
+    options.pinned_bytes_max = Some(1 << 20);
+    let handle = backups.create(&slow, "nightly", options).unwrap();
+    wait_until(|| handle.status().state == State::Transferring);
+    assert_eq!(store.metrics().pinned_bytes, 0);
+    // What the backup still has to read is rewritten under it.
+    store.drop_collection("birds").unwrap();
+    store.drop_collection("fish").unwrap();
+    let error = handle.wait().expect_err("too much is pinned");
+    assert_eq!(error.kind(), ErrorKind::NoSpace);
+    assert!(error.to_string().contains("over the limit of 1048576"), "{error}");
+    let status = handle.status();
+    assert!(status.state == State::Failed && status.progress.bytes_pinned > 1 << 20, "{status:?}");
+    let journal = api::statuses(store.env(), None).unwrap();
+    assert_eq!(journal[0].progress.bytes_pinned, status.progress.bytes_pinned);
+    store.create_collection("birds").unwrap();
+    wait_until(|| store.metrics().pinned_bytes == 0);
+}

@@ -45,6 +45,7 @@ pub(crate) fn create(args: &CreateArgs, output: Output) -> Result<()> {
     options.selection = args.selection.selection();
     options.compression = args.compression.into();
     options.chunk_mib = args.chunk_size;
+    options.pinned_bytes_max = args.pinned_bytes_max;
     options.node = node_name(args.node.as_deref())?;
     let handle = Backups::new(store.clone())?.create(&backend, &args.backup.id, options)?;
     let summary = follow(&handle, args.wait.then(|| Bar::bytes("backup", Some(0))).as_ref())?;
@@ -230,6 +231,7 @@ fn status_json(status: &Status) -> serde_json::Value {
         "status": status.state.to_string(), "error": status.error,
         "bytes_done": status.progress.bytes_done, "bytes_total": status.progress.bytes_total,
         "bytes_reused": status.progress.bytes_reused, "chunks": status.progress.chunks_done,
+        "bytes_pinned": status.progress.bytes_pinned,
         "bytes_per_second": status.bytes_per_second(),
         "seconds_left": status.time_left().map(|left| left.as_secs()),
         "elapsed_seconds": status.elapsed.as_secs_f64(),
