@@ -16,13 +16,14 @@ const FILE_LINES_MAX: usize = 600;
 const LSM_DEPENDENCIES_MAX: usize = 8;
 
 /// Dependencies that exactly one file of the workspace imports.
-const DOORS: [&str; 12] = [
+const DOORS: [&str; 13] = [
     "tokio_uring",
     "memmap2",
     "rustix",
     "getrandom",
     "opendal",
     "flate2",
+    "zstd_safe",
     "crc32fast",
     "blake3",
     "xxhash_rust",

@@ -22,6 +22,7 @@ use siltstone_lsm::{
 use crate::{
     backend::Conditions,
     cancel::Cancel,
+    codec::codec_of,
     error::{Error, ErrorKind, Result},
     format::{
         chunk::{Chunk, ChunkSizes},
@@ -33,7 +34,8 @@ use crate::{
     names::ChunkId,
     operation::{End, Operation, Summary},
     options::CreateOptions,
-    pipeline::{Pipeline, PipelineOptions, StoredChunk, codec_of},
+    pace::Limits,
+    pipeline::{Pipeline, PipelineOptions, StoredChunk},
     plan::{Base, Plan, Upload, plan},
     repository::{CommitOutcome, IntentHead, Repository, commit},
     selection::{Selected, select, tree_reports},
@@ -171,6 +173,10 @@ impl Making<'_> {
             options: PipelineOptions {
                 compression: options.compression,
                 sizes: ChunkSizes::from_mib(options.chunk_mib),
+                limits: Limits {
+                    cpu_percent: options.cpu_percent,
+                    bytes_per_second_max: options.bytes_per_second_max,
+                },
                 workers: options.workers,
                 memory_bytes_max: options.memory_bytes_max,
             },

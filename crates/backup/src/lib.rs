@@ -22,6 +22,7 @@ pub mod moment;
 pub mod names;
 pub mod operation;
 pub mod options;
+pub mod pace;
 pub mod pipeline;
 pub mod plan;
 pub mod progress;

@@ -1,6 +1,6 @@
 //! What a caller chooses for a backup or a restore, and the checks of those choices.
 
-use std::num::NonZero;
+use std::{fmt, str::FromStr};
 
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -16,8 +16,10 @@ pub const CHUNK_MIB_MAX: u64 = 512;
 /// Least memory of a pipeline, in bytes: below it reader and uploader would wait for each other.
 pub const MEMORY_BYTES_MIN: u64 = 48 << 20;
 
-/// Most workers by default: beyond them memory is better spent on deeper queues.
-const WORKERS_MAX: usize = 8;
+/// Least and most percent of the processors' time.
+pub const CPU_PERCENT_MIN: u8 = 1;
+/// As above.
+pub const CPU_PERCENT_MAX: u8 = 80;
 
 /// How chunks are compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,6 +34,62 @@ pub enum Compression {
     GzipDefault,
     /// gzip, smallest.
     GzipBestCompression,
+    /// Zstandard, fastest.
+    ZstdBestSpeed,
+    /// Zstandard, its usual level.
+    ZstdDefault,
+    /// Zstandard, smallest.
+    ZstdBestCompression,
+}
+
+impl Compression {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::GzipDefault,
+        Self::GzipBestSpeed,
+        Self::GzipBestCompression,
+        Self::ZstdDefault,
+        Self::ZstdBestSpeed,
+        Self::ZstdBestCompression,
+        Self::None,
+    ];
+
+    /// The name that the API and the command line know.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "NoCompression",
+            Self::GzipBestSpeed => "BestSpeed",
+            Self::GzipDefault => "DefaultCompression",
+            Self::GzipBestCompression => "BestCompression",
+            Self::ZstdBestSpeed => "ZstdBestSpeed",
+            Self::ZstdDefault => "ZstdDefaultCompression",
+            Self::ZstdBestCompression => "ZstdBestCompression",
+        }
+    }
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Compression {
+    type Err = Error;
+
+    /// Reads the name, as it is written.
+    fn from_str(name: &str) -> Result<Self> {
+        let found = Self::ALL.into_iter().find(|compression| compression.name() == name);
+        found.ok_or_else(|| {
+            let names: Vec<&str> = Self::ALL.into_iter().map(Self::name).collect();
+            let shown: String = name.chars().take(64).collect();
+            invalid(format!(
+                "'{}' is no compression level; there are {}",
+                shown.escape_default(),
+                names.join(", ")
+            ))
+        })
+    }
 }
 
 /// What an operation concerns, by exact names: `COLLECTION`, or `COLLECTION/TENANT`. At most one
@@ -64,9 +122,13 @@ pub struct CreateOptions {
     pub pinned_bytes_max: Option<u64>,
     /// The name of this node in the repository. Default `node1`.
     pub node: NodeName,
-    /// Threads that read, frame and compress. Default: half of those of the machine, 1 to 8, since
-    /// a live store goes on beside them.
-    pub workers: usize,
+    /// Percent of the time of all processors that the backup may use, 1..=80. Default 50: a live
+    /// store goes on beside it.
+    pub cpu_percent: u8,
+    /// Bytes a second that chunks are sent with at most. Default no bound.
+    pub bytes_per_second_max: Option<u64>,
+    /// Threads that compress, as far as the memory goes. Default enough to use the share.
+    pub workers: Option<usize>,
 }
 
 /// Choices for a restore.
@@ -82,8 +144,13 @@ pub struct RestoreOptions {
     pub rename: Vec<(String, String)>,
     /// Bound of the memory of the download in bytes. Default 64 MiB.
     pub memory_bytes_max: u64,
-    /// Threads that fetch, check and decompress. Default: those of the machine, at most 8.
-    pub workers: usize,
+    /// Percent of the time of all processors that the restore may use, 1..=80. Default 50.
+    pub cpu_percent: u8,
+    /// Bytes a second that chunks are fetched with at most. Default no bound.
+    pub bytes_per_second_max: Option<u64>,
+    /// Threads that fetch, check and decompress, as far as the memory goes. Default enough to use
+    /// the share.
+    pub workers: Option<usize>,
 }
 
 impl Default for CreateOptions {
@@ -95,7 +162,9 @@ impl Default for CreateOptions {
             memory_bytes_max: 64 << 20,
             pinned_bytes_max: None,
             node: NodeName::default(),
-            workers: (threads() / 2).clamp(1, WORKERS_MAX),
+            cpu_percent: CPU_PERCENT_DEFAULT,
+            bytes_per_second_max: None,
+            workers: None,
         }
     }
 }
@@ -107,14 +176,15 @@ impl Default for RestoreOptions {
             rename: Vec::new(),
             node_mapping: Vec::new(),
             memory_bytes_max: 64 << 20,
-            workers: threads().min(WORKERS_MAX),
+            cpu_percent: CPU_PERCENT_DEFAULT,
+            bytes_per_second_max: None,
+            workers: None,
         }
     }
 }
 
-fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZero::get)
-}
+/// Percent of the processors' time where nothing is said.
+const CPU_PERCENT_DEFAULT: u8 = 50;
 
 impl CreateOptions {
     /// Checks the limits that do not depend on a store.
@@ -128,6 +198,7 @@ impl CreateOptions {
                 self.chunk_mib
             )));
         }
+        check_speed(self.cpu_percent, self.bytes_per_second_max)?;
         check_resources(self.memory_bytes_max, self.workers)
     }
 }
@@ -138,18 +209,31 @@ impl RestoreOptions {
     /// # Errors
     /// `Invalid`, naming the option and its limits.
     pub fn check(&self) -> Result<()> {
+        check_speed(self.cpu_percent, self.bytes_per_second_max)?;
         check_resources(self.memory_bytes_max, self.workers)
     }
 }
 
-fn check_resources(memory_bytes_max: u64, workers: usize) -> Result<()> {
+fn check_resources(memory_bytes_max: u64, workers: Option<usize>) -> Result<()> {
     if memory_bytes_max < MEMORY_BYTES_MIN {
         return Err(invalid(format!(
             "memory bound {memory_bytes_max} bytes is under the least of {MEMORY_BYTES_MIN}"
         )));
     }
-    if workers == 0 {
+    if workers == Some(0) {
         return Err(invalid("workers must be 1 or more".to_owned()));
+    }
+    Ok(())
+}
+
+fn check_speed(cpu_percent: u8, bytes_per_second_max: Option<u64>) -> Result<()> {
+    if !(CPU_PERCENT_MIN..=CPU_PERCENT_MAX).contains(&cpu_percent) {
+        return Err(invalid(format!(
+            "CPU percentage {cpu_percent} is outside {CPU_PERCENT_MIN}..={CPU_PERCENT_MAX}"
+        )));
+    }
+    if bytes_per_second_max == Some(0) {
+        return Err(invalid("the bound of bytes a second must be 1 or more".to_owned()));
     }
     Ok(())
 }
@@ -170,7 +254,27 @@ mod tests {
         assert!(chunk.check().expect_err("small chunk").to_string().contains("2..=512"));
         let memory = CreateOptions { memory_bytes_max: 1, ..CreateOptions::default() };
         assert_eq!(memory.check().expect_err("little memory").kind(), ErrorKind::Invalid);
-        let workers = RestoreOptions { workers: 0, ..RestoreOptions::default() };
+        let workers = RestoreOptions { workers: Some(0), ..RestoreOptions::default() };
         assert_eq!(workers.check().expect_err("no worker").kind(), ErrorKind::Invalid);
+        for cpu_percent in [0, 81, 255] {
+            let create = CreateOptions { cpu_percent, ..CreateOptions::default() }.check();
+            assert!(create.expect_err("no such share").to_string().contains("1..=80"));
+            let restore = RestoreOptions { cpu_percent, ..RestoreOptions::default() }.check();
+            assert_eq!(restore.expect_err("no such share").kind(), ErrorKind::Invalid);
+        }
+        let still = RestoreOptions { bytes_per_second_max: Some(0), ..RestoreOptions::default() };
+        assert_eq!(still.check().expect_err("no bytes").kind(), ErrorKind::Invalid);
+    }
+
+    #[test]
+    fn compressions_have_names_and_a_wrong_one_is_told_all_of_them() {
+        for compression in Compression::ALL {
+            assert_eq!(compression.to_string().parse::<Compression>().unwrap(), compression);
+        }
+        let error = "Zstd\u{7}".parse::<Compression>().expect_err("no such name").to_string();
+        for compression in Compression::ALL {
+            assert!(error.contains(compression.name()), "{error}");
+        }
+        assert!(error.contains("'Zstd\\u{7}'"), "{error}");
     }
 }

@@ -28,6 +28,7 @@ use crate::{
     names::BackupId,
     operation::{End, FREE_BYTES_RESERVE, Operation, Summary},
     options::RestoreOptions,
+    pace::Limits,
     repository::{Repository, RestoreNote},
     selection::{Selected, rename, select, tree_reports},
     state::State,
@@ -134,10 +135,13 @@ fn restore(operation: &Operation, job: RestoreJob) -> Result<Summary> {
     operation.enter(State::Transferring)?;
     let repository = repository.cancelable(cancel);
     require_chunks(&repository, &chunks)?;
+    let (cpu_percent, bytes_per_second_max) = (options.cpu_percent, options.bytes_per_second_max);
     let fetch = Fetch {
+        env: &operation.env,
         backend: &**repository.backend(),
         cancel,
         progress,
+        limits: Limits { cpu_percent, bytes_per_second_max },
         workers: options.workers,
         memory_bytes_max: options.memory_bytes_max,
     };

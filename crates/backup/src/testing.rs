@@ -32,6 +32,7 @@ use crate::{
     },
     names::ChunkId,
     options::Compression,
+    pace::Limits,
     pipeline::{Pipeline, PipelineOptions, StoredChunk, Uploaded},
     plan::{Base, plan},
     progress::Progress,
@@ -142,8 +143,13 @@ impl World {
         on_chunk: &mut (dyn FnMut(StoredChunk<'_>) -> Result<()> + Send),
     ) -> Result<Uploaded> {
         let plan = plan(segments.to_vec(), &Base::default(), &BTreeSet::new());
-        let options =
-            PipelineOptions { compression, sizes, workers: 2, memory_bytes_max: 64 << 20 };
+        let options = PipelineOptions {
+            compression,
+            sizes,
+            limits: Limits::NONE,
+            workers: Some(2),
+            memory_bytes_max: 64 << 20,
+        };
         let pipeline = Pipeline {
             env: &self.env,
             backend: &self.backend,
@@ -176,7 +182,9 @@ impl World {
             backend: &self.backend,
             cancel: &self.cancel,
             progress: &Progress::new(),
-            workers: 2,
+            env: &self.env,
+            limits: Limits::NONE,
+            workers: Some(2),
             memory_bytes_max: 64 << 20,
         };
         fetch.run(chunks, segments, sink)

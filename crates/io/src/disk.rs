@@ -9,7 +9,7 @@
 //! Reads and writes of [`Log`] and [`BlockSource`] may be short, as the operating system's are;
 //! [`crate::exact`] is the one place that loops.
 
-use std::{fmt, io::IoSlice, ops::Range, sync::Arc};
+use std::{fmt, io::IoSlice, ops::Range, sync::Arc, time::Duration};
 
 use crate::{buffer::Piece, error::Result, path::RelPath};
 
@@ -79,6 +79,12 @@ pub trait Disk: fmt::Debug + Send + Sync {
         None
     }
 
+    /// What the disk's own threads have done for streams since it was opened. Zero where streams
+    /// run on their callers' threads alone.
+    fn stream_work(&self) -> StreamWork {
+        StreamWork::default()
+    }
+
     /// Takes the exclusive lock file `path`, creating it if absent, and writes `note` (such as the
     /// process id) into it. Freed when the guard drops or the process dies.
     ///
@@ -116,6 +122,15 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// # Errors
     /// `NotFound`, or what the system says.
     fn open_blocks(&self, path: &RelPath, mode: ReadMode) -> Result<Arc<dyn BlockSource>>;
+}
+
+/// What the threads of a disk have done for all streams together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamWork {
+    /// Processor time they used.
+    pub cpu: Duration,
+    /// Bytes they moved.
+    pub bytes: u64,
 }
 
 /// One name in a folder.

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use crate::disk::Disk;
+use crate::{disk::Disk, os};
 
 /// What an engine needs from the world.
 #[derive(Clone, Debug)]
@@ -56,6 +56,13 @@ pub trait Clock: fmt::Debug + Send + Sync {
     /// Time since 1970-01-01 UTC, as the machine believes it. For display only: nothing is ordered
     /// by it.
     fn wall(&self) -> Duration;
+
+    /// Processor time that the calling thread has used; `None` where time is virtual, and no work
+    /// takes any.
+    fn thread_cpu(&self) -> Option<Duration>;
+
+    /// Lets the calling thread wait; where time is virtual, moves it on.
+    fn sleep(&self, time: Duration);
 }
 
 /// The machine's clocks.
@@ -77,6 +84,14 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the clock seam")]
     fn wall(&self) -> Duration {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+
+    fn thread_cpu(&self) -> Option<Duration> {
+        Some(os::thread_cpu())
+    }
+
+    fn sleep(&self, time: Duration) {
+        std::thread::sleep(time);
     }
 }
 
@@ -101,6 +116,14 @@ impl Clock for ManualClock {
 
     fn wall(&self) -> Duration {
         self.monotonic()
+    }
+
+    fn thread_cpu(&self) -> Option<Duration> {
+        None
+    }
+
+    fn sleep(&self, time: Duration) {
+        self.advance(time);
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
     Backend, S3Config,
     folder::{Folder, Root},
     message::{Doing, failure, shorten},
-    operator::Operated,
+    operator::{CpuBeside, Operated},
     runtime::Watch,
     service::FolderService,
 };
@@ -36,9 +36,11 @@ const RETRY_DELAY_MAX: Duration = Duration::from_secs(20);
 
 /// Objects in a folder of the operating system or of a simulated disk.
 pub(super) fn folder(root: Root, describe: String) -> Result<Arc<dyn Backend>> {
-    let service = FolderService(Arc::new(Folder::new(root)));
+    let folder = Arc::new(Folder::new(root));
+    let service = FolderService(Arc::clone(&folder));
     let operator = Operator::from_parts(OperationContext::default(), Arc::new(service));
-    Operated::start(describe, operator.clone(), operator, Watch::default())
+    let streams = Box::new(move || folder.stream_cpu());
+    Operated::start(describe, operator.clone(), operator, Watch::default(), streams)
 }
 
 /// Objects in memory, gone with the last handle.
@@ -46,7 +48,7 @@ pub(super) fn memory() -> Result<Arc<dyn Backend>> {
     let describe = "memory".to_owned();
     let operator =
         Operator::new(services::Memory::default()).map_err(|e| unusable(&describe, &e))?;
-    Operated::start(describe, operator.clone(), operator, Watch::default())
+    Operated::start(describe, operator.clone(), operator, Watch::default(), nothing_beside())
 }
 
 /// Objects in a bucket of S3 or of something that speaks its language.
@@ -78,7 +80,11 @@ fn remote(describe: String, operator: Operator) -> Result<Arc<dyn Backend>> {
         .with_max_delay(RETRY_DELAY_MAX)
         .with_max_times(RETRIES_MAX)
         .with_notify(move |event: RetryEvent<'_>| budget.count_retry(shorten(&words(event.err))));
-    Operated::start(describe, once.clone().layer(retry), once, watch)
+    Operated::start(describe, once.clone().layer(retry), once, watch, nothing_beside())
+}
+
+fn nothing_beside() -> CpuBeside {
+    Box::new(|| Duration::ZERO)
 }
 
 fn unusable(describe: &str, error: &OperatorError) -> Error {

@@ -12,6 +12,7 @@ use std::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use siltstone_io::{
@@ -76,6 +77,11 @@ impl Folder {
     pub(super) fn new(root: Root) -> Self {
         let (env, session, opening) = (OnceLock::new(), OnceLock::new(), Mutex::new(()));
         Self { root, env, session, opening, files_made: AtomicU64::new(0) }
+    }
+
+    /// Processor time of the threads that move its streams.
+    pub(super) fn stream_cpu(&self) -> Duration {
+        self.env.get().map_or(Duration::ZERO, |env| env.disk.stream_work().cpu)
     }
 
     /// Starts an object of about `len_hint` bytes (0 if unknown).

@@ -71,6 +71,12 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// The same backend, whose calls stop with `Canceled` soon after `cancel` is raised.
     fn cancelable(&self, cancel: &Cancel) -> Arc<dyn Backend>;
 
+    /// Processor time that the backend's own threads have used so far, for all its callers. What
+    /// runs on the caller's thread does not count.
+    fn cpu(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Writes a small object whole.
     ///
     /// # Errors

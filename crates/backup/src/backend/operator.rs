@@ -38,6 +38,9 @@ const CHUNK_CONTENT_TYPE: &str = "application/octet-stream";
 #[derive(Clone)]
 pub(super) struct Operated(Arc<Shared>, Watch);
 
+/// Processor time of threads that are not the runtime's but work for it.
+pub(super) type CpuBeside = Box<dyn Fn() -> Duration + Send + Sync>;
+
 struct Shared {
     describe: String,
     /// With retries.
@@ -45,6 +48,7 @@ struct Shared {
     /// Without, for conditional puts.
     once: Operator,
     runtime: Runtime,
+    beside: CpuBeside,
     conditions: OnceLock<Conditions>,
 }
 
@@ -55,9 +59,10 @@ impl Operated {
         operator: Operator,
         once: Operator,
         watch: Watch,
+        beside: CpuBeside,
     ) -> Result<Arc<dyn Backend>> {
         let (runtime, conditions) = (Runtime::start()?, OnceLock::new());
-        let shared = Shared { describe, operator, once, runtime, conditions };
+        let shared = Shared { describe, operator, once, runtime, beside, conditions };
         Ok(Arc::new(Self(Arc::new(shared), watch)))
     }
 
@@ -124,6 +129,10 @@ impl Backend for Operated {
     fn cancelable(&self, cancel: &Cancel) -> Arc<dyn Backend> {
         let watch = Watch { cancel: cancel.clone(), budget: Arc::clone(&self.1.budget) };
         Arc::new(Self(Arc::clone(&self.0), watch))
+    }
+
+    fn cpu(&self) -> Duration {
+        self.0.runtime.cpu() + (self.0.beside)()
     }
 
     fn put(&self, object: &str, bytes: Bytes, mode: PutMode) -> Result<()> {

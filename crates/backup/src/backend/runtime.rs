@@ -5,6 +5,7 @@
 //! that is how a cancel request or a spent retry budget ends a call that the backend never answers.
 
 use std::{
+    cell::RefCell,
     future::Future,
     sync::{
         Arc, Mutex, PoisonError,
@@ -13,6 +14,8 @@ use std::{
     },
     time::Duration,
 };
+
+use siltstone_io::env::{Clock, SystemClock};
 
 use crate::{
     cancel::Cancel,
@@ -33,7 +36,34 @@ const CALLS_PER_RETRY: u64 = 5;
 
 /// A tokio runtime that does not mind where it is dropped.
 #[derive(Debug)]
-pub(super) struct Runtime(Option<tokio::runtime::Runtime>);
+pub(super) struct Runtime {
+    tokio: Option<tokio::runtime::Runtime>,
+    cpu: Arc<CpuMeter>,
+}
+
+/// Processor time of all threads of a runtime, as far as they have told.
+#[derive(Debug, Default)]
+struct CpuMeter {
+    clock: SystemClock,
+    nanos: AtomicU64,
+}
+
+thread_local! {
+    /// On a thread of a runtime: where to tell its time, and what it has told.
+    static METERED: RefCell<Option<(Arc<CpuMeter>, Duration)>> = const { RefCell::new(None) };
+}
+
+/// Tells what the calling thread has used since the last time, if it is one of a runtime.
+fn tell_cpu() {
+    METERED.with_borrow_mut(|metered| {
+        if let Some((meter, told)) = metered {
+            let used = meter.clock.thread_cpu().unwrap_or_default();
+            let since = used.saturating_sub(*told).as_nanos();
+            meter.nanos.fetch_add(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
+            *told = used;
+        }
+    });
+}
 
 /// When a waiting caller gives up.
 #[derive(Clone, Debug, Default)]
@@ -59,16 +89,28 @@ impl Runtime {
     /// # Errors
     /// `Io` if the system has no threads left.
     pub(super) fn start() -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
+        let cpu = Arc::<CpuMeter>::default();
+        let meter = Arc::clone(&cpu);
+        let tokio = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
             .thread_name("siltstone-backend")
+            .on_thread_start(move || {
+                METERED.set(Some((Arc::clone(&meter), Duration::ZERO)));
+            })
+            .on_thread_park(tell_cpu)
+            .on_thread_stop(tell_cpu)
             .enable_all()
             .build()
             .map_err(|error| {
                 let message = format!("cannot start the threads of a backend: {error}");
                 Error::new(ErrorKind::Io, message).caused_by(error)
             })?;
-        Ok(Self(Some(runtime)))
+        Ok(Self { tokio: Some(tokio), cpu })
+    }
+
+    /// Processor time of its threads. One that is at work tells when it is done with it.
+    pub(super) fn cpu(&self) -> Duration {
+        Duration::from_nanos(self.cpu.nanos.load(Ordering::Relaxed))
     }
 
     /// Runs a future to its end, or until the watch says stop; it is then dropped.
@@ -107,7 +149,7 @@ impl Runtime {
     }
 
     fn runtime(&self) -> &tokio::runtime::Runtime {
-        self.0.as_ref().expect("the runtime is taken by drop alone")
+        self.tokio.as_ref().expect("the runtime is taken by drop alone")
     }
 }
 
@@ -131,6 +173,11 @@ pub(super) fn lost() -> Error {
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
+    let work = || {
+        let result = work();
+        tell_cpu();
+        result
+    };
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => Err(lost().caused_by(error)),
@@ -140,7 +187,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 impl Drop for Runtime {
     /// Leaves without waiting: dropping a runtime inside another one would panic.
     fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
+        if let Some(runtime) = self.tokio.take() {
             runtime.shutdown_background();
         }
     }

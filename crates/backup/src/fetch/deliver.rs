@@ -4,7 +4,6 @@
 use siltstone_lsm::format::primitives::PieceHasher;
 
 use crate::{
-    cancel::Cancel,
     error::{Error, Result},
     fetch::{
         SegmentSink,
@@ -16,6 +15,7 @@ use crate::{
         descriptor::StoredSegment,
         tar::{self, EntryName},
     },
+    pace::{Pace, Payer},
     progress::Progress,
 };
 
@@ -23,7 +23,8 @@ use crate::{
 pub(super) struct Delivery<'a> {
     pub(super) chunks: &'a Chunks<'a>,
     pub(super) segments: &'a [StoredSegment],
-    pub(super) cancel: &'a Cancel,
+    pub(super) pace: &'a Pace<'a>,
+    pub(super) payer: Payer<'a>,
     pub(super) progress: &'a Progress,
     pub(super) sink: &'a mut dyn SegmentSink,
     /// Of the segment that is being delivered.
@@ -35,7 +36,7 @@ impl Delivery<'_> {
     pub(super) fn frame(&mut self, decoded: &Decoded) -> Result<()> {
         let map = self.chunks.get(decoded.visit.chunk)?;
         for want in &decoded.visit.wants {
-            self.cancel.check()?;
+            self.payer.pay()?;
             match want {
                 Want::Entry { segment, slot, last } => {
                     self.entry(map, decoded, *segment, slot)?;
@@ -84,6 +85,7 @@ impl Delivery<'_> {
         }
         self.hasher.update(content);
         self.sink.write(content)?;
+        self.pace.streamed(content.len());
         self.progress.add_done(index, u64::from(slot.length));
         Ok(())
     }

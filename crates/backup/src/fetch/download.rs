@@ -6,11 +6,11 @@ use siltstone_lsm::format::primitives::hash;
 
 use crate::{
     backend::Backend,
-    cancel::Cancel,
-    codec::gunzip,
+    codec::decode,
     error::{Error, Result},
     fetch::itinerary::{Chunks, Leg, Visit},
-    format::chunk::Frame,
+    format::chunk::{Codec, Frame},
+    pace::Pace,
 };
 
 /// A request, and where its answer goes.
@@ -30,19 +30,29 @@ pub(super) struct Decoded {
 /// Answers requests until no more come.
 pub(super) fn work(
     backend: &dyn Backend,
-    cancel: &Cancel,
+    pace: &Pace<'_>,
     chunks: &Chunks<'_>,
     jobs: &Receiver<Job>,
 ) {
+    let mut payer = pace.payer();
     while let Ok(Job { leg, reply }) = jobs.recv() {
-        let answer = cancel.check().and_then(|()| download(backend, chunks, leg));
+        let mut go_on = || payer.pay();
+        let answer = go_on().and_then(|()| {
+            pace.transfer(leg.stored_bytes())?;
+            download(backend, &mut go_on, chunks, leg)
+        });
         if reply.send(answer).is_err() {
             return; // nobody waits for more
         }
     }
 }
 
-fn download(backend: &dyn Backend, chunks: &Chunks<'_>, leg: Leg) -> Result<Vec<Decoded>> {
+fn download(
+    backend: &dyn Backend,
+    go_on: &mut dyn FnMut() -> Result<()>,
+    chunks: &Chunks<'_>,
+    leg: Leg,
+) -> Result<Vec<Decoded>> {
     let map = chunks.get(leg.chunk)?;
     let object = leg.chunk.object();
     let wanted = leg.range.end - leg.range.start;
@@ -56,7 +66,8 @@ fn download(backend: &dyn Backend, chunks: &Chunks<'_>, leg: Leg) -> Result<Vec<
         let stored = bytes.slice(range);
         let frame = map.chunk.frames.get(visit.frame as usize);
         let frame = frame.ok_or_else(|| Error::corrupt(&object, "a frame is missing"))?;
-        let bytes = decode(frame, stored).map_err(|reason| {
+        go_on()?;
+        let bytes = check(map.chunk.codec, frame, stored).map_err(|reason| {
             Error::corrupt(&object, format_args!("frame {}: {reason}", visit.frame))
         })?;
         decoded.push(Decoded { visit, bytes });
@@ -64,12 +75,10 @@ fn download(backend: &dyn Backend, chunks: &Chunks<'_>, leg: Leg) -> Result<Vec<
     Ok(decoded)
 }
 
-fn decode(frame: &Frame, stored: Bytes) -> std::result::Result<Bytes, &'static str> {
+fn check(codec: Codec, frame: &Frame, stored: Bytes) -> std::result::Result<Bytes, &'static str> {
     match frame.hash {
         None => Ok(stored),
-        Some(expected) if hash(&stored) == expected => {
-            gunzip(&stored, frame.plain).map(Bytes::from)
-        }
+        Some(expected) if hash(&stored) == expected => decode(codec, &stored, frame.plain),
         Some(_) => Err("it does not match its hash"),
     }
 }

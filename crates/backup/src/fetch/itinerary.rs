@@ -15,7 +15,7 @@ use siltstone_lsm::format::primitives::Reason;
 use crate::{
     error::{Error, Result},
     format::{
-        chunk::{Chunk, Codec, FRAME_BYTES_MAX, Slot, gzip_bytes_max},
+        chunk::{Chunk, Codec, FRAME_BYTES_MAX, FRAME_STORED_MAX, Slot},
         descriptor::StoredSegment,
         tar::END_BYTES,
     },
@@ -29,7 +29,7 @@ pub(super) const LEG_PLAIN_MAX: u64 = FRAME_BYTES_MAX as u64 + END_BYTES as u64;
 const GAP_BYTES_MAX: u64 = 64 << 10;
 
 /// Most bytes of one request.
-pub(super) const LEG_BYTES_MAX: u64 = gzip_bytes_max(FRAME_BYTES_MAX) as u64 + GAP_BYTES_MAX;
+pub(super) const LEG_BYTES_MAX: u64 = FRAME_STORED_MAX as u64 + GAP_BYTES_MAX;
 
 const SOME_MIB: &str = "a request is for some MiB";
 
@@ -74,6 +74,13 @@ pub(super) struct Leg {
     pub(super) range: Range<u64>,
     /// Each with where its window starts in the range, and its length as stored.
     pub(super) visits: Vec<(Visit, Range<usize>)>,
+}
+
+impl Leg {
+    /// Bytes of the request.
+    pub(super) fn stored_bytes(&self) -> usize {
+        usize::try_from(self.range.end - self.range.start).expect(SOME_MIB)
+    }
 }
 
 impl<'a> Chunks<'a> {
@@ -207,7 +214,9 @@ impl<'a> Legs<'a> {
     fn add_entry(&mut self, chunk: &Chunk, want: Want, slot: Slot) {
         let window = match chunk.codec {
             Codec::None => slot.start..slot.end,
-            Codec::Gzip => 0..chunk.frames.get(slot.frame as usize).map_or(0, |frame| frame.plain),
+            Codec::Gzip | Codec::Zstd => {
+                0..chunk.frames.get(slot.frame as usize).map_or(0, |frame| frame.plain)
+            }
         };
         match self.visits.back_mut() {
             Some(visit) if visit.chunk == chunk.id && visit.frame == slot.frame => {
@@ -239,7 +248,7 @@ fn stored_range(map: &ChunkMap<'_>, visit: &Visit) -> Range<u64> {
     let at = |index: usize| map.starts.get(index).copied().unwrap_or(map.chunk.length);
     let start = at(index);
     match map.chunk.codec {
-        Codec::Gzip => start..at(index + 1),
+        Codec::Gzip | Codec::Zstd => start..at(index + 1),
         Codec::None => start + u64::from(visit.window.start)..start + u64::from(visit.window.end),
     }
 }

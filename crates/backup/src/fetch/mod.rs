@@ -7,6 +7,7 @@
 use std::{collections::VecDeque, thread};
 
 use crossbeam_channel::{Sender, bounded};
+use siltstone_io::env::Env;
 use siltstone_lsm::format::primitives::PieceHasher;
 
 use self::{
@@ -17,8 +18,10 @@ use self::{
 use crate::{
     backend::Backend,
     cancel::Cancel,
+    codec::DECODER_BYTES,
     error::{Error, ErrorKind, Result},
     format::{chunk::Chunk, descriptor::StoredSegment},
+    pace::{Limits, Pace},
     progress::Progress,
 };
 
@@ -33,20 +36,25 @@ mod tests;
 const SINK_BYTES: u64 = 6 << 20;
 
 /// What one request holds at most: its answer, twice while the backend puts it together, and the
-/// frames in it.
-const LEG_BYTES: u64 = 2 * LEG_BYTES_MAX + LEG_PLAIN_MAX;
+/// frames in it, with what decodes them.
+const LEG_BYTES: u64 = 2 * LEG_BYTES_MAX + LEG_PLAIN_MAX + DECODER_BYTES;
 
 /// What a fetch works with.
 #[derive(Clone, Copy, Debug)]
 pub struct Fetch<'a> {
+    /// The clock, and the disk that the sink writes to.
+    pub env: &'a Env,
     /// Where chunks are.
     pub backend: &'a dyn Backend,
     /// Asks it to stop.
     pub cancel: &'a Cancel,
     /// Counts what it did.
     pub progress: &'a Progress,
-    /// Threads that fetch, check and decompress.
-    pub workers: usize,
+    /// How fast it may go.
+    pub limits: Limits,
+    /// Threads that fetch, check and decompress; `None` for enough to use its share of the
+    /// processors.
+    pub workers: Option<usize>,
     /// Bound of its memory, in bytes.
     pub memory_bytes_max: u64,
 }
@@ -108,13 +116,14 @@ impl Fetch<'_> {
         let legs_max = self.legs_max()?;
         let chunks = &Chunks::new(chunks);
         let legs = Legs::new(chunks, segments)?;
-        let (cancel, progress, hasher) = (self.cancel, self.progress, PieceHasher::default());
-        let delivery = Delivery { chunks, segments, cancel, progress, sink, hasher };
+        let pace = &Pace::new(self.env, self.backend, self.cancel, self.limits);
+        let (progress, hasher, payer) = (self.progress, PieceHasher::default(), pace.payer());
+        let delivery = Delivery { chunks, segments, pace, payer, progress, sink, hasher };
         let (jobs_in, jobs) = bounded(legs_max);
         thread::scope(|scope| {
-            for _ in 0..self.workers.clamp(1, legs_max) {
+            for _ in 0..self.workers().clamp(1, legs_max) {
                 let jobs = jobs.clone();
-                let work = move || download::work(self.backend, cancel, chunks, &jobs);
+                let work = move || download::work(self.backend, pace, chunks, &jobs);
                 let worker = thread::Builder::new().name("backup-fetch".to_owned());
                 worker.spawn_scoped(scope, work).map_err(|error| {
                     Error::new(
@@ -129,10 +138,14 @@ impl Fetch<'_> {
         })
     }
 
+    fn workers(&self) -> usize {
+        self.workers.unwrap_or_else(|| self.limits.workers())
+    }
+
     /// How many requests may be under way or in hand.
     fn legs_max(&self) -> Result<usize> {
         let legs = self.memory_bytes_max.saturating_sub(SINK_BYTES) / LEG_BYTES;
-        let legs = usize::try_from(legs).unwrap_or(usize::MAX).min(self.workers.max(1) + 2);
+        let legs = usize::try_from(legs).unwrap_or(usize::MAX).min(self.workers().max(1) + 2);
         if legs == 0 {
             let bound = self.memory_bytes_max;
             return Err(Error::new(

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use siltstone_io::path::RelPath;
 use siltstone_lsm::{format::primitives::hash, types::FileId, version::Segment};
@@ -12,7 +13,7 @@ use super::{
     *,
 };
 use crate::{
-    codec::GzipEncoder,
+    codec::encoder,
     format::chunk::{ChunkSizes, Codec},
     options::Compression,
     pipeline::Uploaded,
@@ -42,7 +43,8 @@ fn in_stored_order(uploaded: &Uploaded, segments: &[Arc<Segment>], made: &[Made]
     uploaded.segments.iter().map(bytes_of).collect()
 }
 
-const BOTH: [Compression; 2] = [Compression::None, Compression::GzipBestSpeed];
+const EACH: [Compression; 3] =
+    [Compression::None, Compression::GzipBestSpeed, Compression::ZstdDefault];
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
@@ -53,7 +55,7 @@ proptest! {
             prop::collection::vec((0_u8..4, 0_usize..60_000, 0_usize..2000, any::<bool>()), 1..5),
             1..4,
         ),
-        compression in prop::sample::select(&BOTH[..]),
+        compression in prop::sample::select(&EACH[..]),
         (chunk_kib, frame_kib) in (48_u64..300, 10_u32..22),
         keep in any::<u32>(),
     ) {
@@ -88,7 +90,7 @@ proptest! {
 
 #[test]
 fn segments_of_several_mib_come_back_with_default_sizes() {
-    for compression in BOTH {
+    for compression in EACH {
         let world = World::new();
         let made: Vec<Made> = [9_000_000, 4_194_304, 3, 1_048_576]
             .iter()
@@ -109,7 +111,7 @@ fn segments_of_several_mib_come_back_with_default_sizes() {
 
 #[test]
 fn a_segment_asked_for_twice_comes_twice() {
-    for compression in BOTH {
+    for compression in EACH {
         let (world, bytes, uploaded) = stored(compression);
         let mut request = uploaded.segments.clone();
         request.extend(uploaded.segments.clone());
@@ -120,7 +122,7 @@ fn a_segment_asked_for_twice_comes_twice() {
 
 #[test]
 fn every_flipped_byte_is_detected_and_its_chunk_named() {
-    for compression in BOTH {
+    for compression in EACH {
         let (world, _, uploaded) = stored(compression);
         for chunk in &uploaded.chunks {
             let object = world.object(chunk.id);
@@ -141,7 +143,7 @@ fn every_flipped_byte_is_detected_and_its_chunk_named() {
 
 #[test]
 fn every_truncation_is_detected_and_its_chunk_named() {
-    for compression in BOTH {
+    for compression in EACH {
         let (world, _, uploaded) = stored(compression);
         for chunk in &uploaded.chunks {
             let object = world.object(chunk.id);
@@ -162,7 +164,7 @@ fn every_truncation_is_detected_and_its_chunk_named() {
 
 #[test]
 fn missing_and_swapped_chunks_are_detected_and_named() {
-    for compression in BOTH {
+    for compression in EACH {
         let (world, _, uploaded) = stored(compression);
         let [first, second, ..] = &uploaded.chunks[..] else { unreachable!("several chunks") };
         let (one, two) = (world.object(first.id), world.object(second.id));
@@ -181,11 +183,17 @@ fn missing_and_swapped_chunks_are_detected_and_named() {
 
 #[test]
 fn a_bomb_with_a_right_hash_is_refused() {
-    let (world, _, mut uploaded) = stored(Compression::GzipBestSpeed);
-    let mut encoder = GzipEncoder::new(Compression::GzipBestCompression).expect("gzip");
-    let bomb = encoder.encode(&vec![vec![0_u8; 1 << 20]; 64]);
+    for compression in [Compression::GzipBestSpeed, Compression::ZstdBestCompression] {
+        refuse_a_bomb(compression);
+    }
+}
+
+fn refuse_a_bomb(compression: Compression) {
+    let (world, _, mut uploaded) = stored(compression);
+    let zeros = Bytes::from(vec![0_u8; 1 << 20]);
+    let bomb = encoder(compression).expect("one").encode(&vec![zeros; 64], &mut || true);
     let chunk = &mut uploaded.chunks[0];
-    assert_eq!(chunk.codec, Codec::Gzip);
+    assert_ne!(chunk.codec, Codec::None);
     let old = chunk.frames[0].stored;
     let mut object = world.object(chunk.id);
     object.splice(..old as usize, bomb.iter().copied());
@@ -269,8 +277,9 @@ fn the_memory_bound_is_kept_or_refused() {
     let (world, _, _) = stored(Compression::None);
     let progress = Progress::new();
     let fetch = |workers, memory_bytes_max| {
-        let (backend, cancel) = (&world.backend, &world.cancel);
-        Fetch { backend, cancel, progress: &progress, workers, memory_bytes_max }
+        let (env, backend, cancel) = (&world.env, &world.backend, &world.cancel);
+        let (limits, workers) = (Limits::NONE, Some(workers));
+        Fetch { env, backend, cancel, progress: &progress, limits, workers, memory_bytes_max }
     };
     assert_eq!(fetch(2, 64 << 20).legs_max().unwrap(), 4);
     assert_eq!(fetch(8, 1 << 30).legs_max().unwrap(), 10);

@@ -1,7 +1,7 @@
 //! A chunk: one object, a run of frames of a tar stream; and where segments lie in it.
 //!
 //! The plain bytes of all frames in order are an ordinary tar archive. Each frame is stored on its
-//! own: compressed (one gzip member each) or as it is. So a frame is fetched by range and decoded
+//! own: compressed (one gzip member or Zstandard frame each) or as it is. So a frame is fetched by range and decoded
 //! alone, and plain `tar` reads the whole object.
 //!
 //! A segment is stored as tar entries named `<uid>.<part>`. One that fits a frame shares it with
@@ -36,6 +36,8 @@ pub enum Codec {
     None,
     /// One gzip member each: the object is a `.tar.gz`.
     Gzip,
+    /// One Zstandard frame each: the object is a `.tar.zst`.
+    Zstd,
 }
 
 /// One frame of a chunk.
@@ -185,8 +187,9 @@ impl Frame {
         }
         let stored_as_said = match codec {
             Codec::None => self.stored == self.plain && self.hash.is_none(),
-            Codec::Gzip => {
-                (1..=gzip_bytes_max(self.plain)).contains(&self.stored) && self.hash.is_some()
+            Codec::Gzip | Codec::Zstd => {
+                let bound = stored_bytes_max(codec, self.plain);
+                (1..=bound).contains(&self.stored) && self.hash.is_some()
             }
         };
         if stored_as_said { Ok(()) } else { Err("a frame is not stored as its chunk says") }
@@ -206,6 +209,32 @@ pub const fn gzip_bytes_max(plain: u32) -> u32 {
     let blocks = if blocks == 0 { 1 } else { blocks };
     plain.saturating_add(blocks.saturating_mul(5)).saturating_add(GZIP_WRAP_BYTES)
 }
+
+/// Bytes that a Zstandard frame adds around its blocks at most: header and checksum.
+pub const ZSTD_WRAP_BYTES: u32 = 18;
+
+/// Bytes of the longest block of a Zstandard frame.
+pub const ZSTD_BLOCK_BYTES_MAX: u32 = 128 << 10;
+
+/// The most bytes that `plain` bytes take as one Zstandard frame: when they do not compress they are
+/// raw blocks, of which each adds three bytes; an empty one may follow.
+pub const fn zstd_bytes_max(plain: u32) -> u32 {
+    let blocks = plain / ZSTD_BLOCK_BYTES_MAX + 2;
+    plain.saturating_add(blocks.saturating_mul(3)).saturating_add(ZSTD_WRAP_BYTES)
+}
+
+/// The most bytes that a frame of `plain` bytes takes as stored.
+pub const fn stored_bytes_max(codec: Codec, plain: u32) -> u32 {
+    match codec {
+        Codec::None => plain,
+        Codec::Gzip => gzip_bytes_max(plain),
+        Codec::Zstd => zstd_bytes_max(plain),
+    }
+}
+
+/// The most bytes that any frame takes as stored.
+pub const FRAME_STORED_MAX: u32 = gzip_bytes_max(FRAME_BYTES_MAX);
+const _: () = assert!(zstd_bytes_max(FRAME_BYTES_MAX) <= FRAME_STORED_MAX);
 
 /// How large chunks and frames become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -137,6 +137,7 @@ enum Status {
 pub(super) enum CodecName {
     None,
     Gzip,
+    Zstd,
 }
 
 impl From<Codec> for CodecName {
@@ -144,6 +145,7 @@ impl From<Codec> for CodecName {
         match codec {
             Codec::None => Self::None,
             Codec::Gzip => Self::Gzip,
+            Codec::Zstd => Self::Zstd,
         }
     }
 }
@@ -153,6 +155,7 @@ impl From<CodecName> for Codec {
         match name {
             CodecName::None => Self::None,
             CodecName::Gzip => Self::Gzip,
+            CodecName::Zstd => Self::Zstd,
         }
     }
 }

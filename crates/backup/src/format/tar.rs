@@ -77,7 +77,7 @@ impl fmt::Display for EntryName {
 /// multiple of 512.
 pub fn header_bytes(codec: Codec, position: u64) -> u32 {
     let bytes = match codec {
-        Codec::Gzip => u64::from(BLOCK_BYTES),
+        Codec::Gzip | Codec::Zstd => u64::from(BLOCK_BYTES),
         Codec::None => {
             let earliest = position.saturating_add(PAX_HEADER_BYTES_MIN);
             earliest
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn another_reader_accepts_the_headers() {
-        for codec in [Codec::None, Codec::Gzip] {
+        for codec in [Codec::None, Codec::Gzip, Codec::Zstd] {
             for position in (0..4096).step_by(BLOCK_BYTES as usize) {
                 let mut archive = header(codec, position, NAME, 5);
                 archive.extend_from_slice(b"bytes");

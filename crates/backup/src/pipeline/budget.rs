@@ -14,9 +14,10 @@ use siltstone_io::disk::STREAM_PIECE_BYTES;
 
 use crate::{
     backend::{PART_BYTES, PARTS_IN_FLIGHT},
-    codec::ENCODER_BYTES,
+    codec::{codec_of, encoder_bytes},
     error::{Error, ErrorKind, Result},
-    format::chunk::{ChunkSizes, Codec, gzip_bytes_max},
+    format::chunk::{ChunkSizes, stored_bytes_max},
+    options::Compression,
 };
 
 /// Pieces that a stream keeps under way, and the one in the reader's hand.
@@ -49,16 +50,16 @@ pub(super) struct Budget {
 impl Budget {
     /// The best use of `memory_bytes_max` for at most `workers` threads.
     pub(super) fn new(
-        codec: Codec,
+        compression: Compression,
         sizes: ChunkSizes,
         workers: usize,
         memory_bytes_max: u64,
     ) -> Result<Self> {
-        let plan = match codec {
-            Codec::None => Self::plain(sizes, memory_bytes_max),
-            Codec::Gzip => Self::gzip(sizes, workers, memory_bytes_max),
+        let plan = match compression {
+            Compression::None => Self::plain(sizes, memory_bytes_max),
+            packed => Self::packed(packed, sizes, workers, memory_bytes_max),
         };
-        let budget = plan.ok_or_else(|| too_little(codec, sizes, memory_bytes_max))?;
+        let budget = plan.ok_or_else(|| too_little(compression, sizes, memory_bytes_max))?;
         assert!(budget.bytes_max <= memory_bytes_max, "a budget keeps its bound");
         Ok(budget)
     }
@@ -73,16 +74,22 @@ impl Budget {
         (bytes_max <= limit).then_some(Self { frames: 0, workers: 0, overlap, bytes_max })
     }
 
-    fn gzip(sizes: ChunkSizes, workers: usize, limit: u64) -> Option<Self> {
-        let plain = sizes.frame_bytes();
-        let frame = pinned(u64::from(plain)) + u64::from(gzip_bytes_max(plain));
+    fn packed(
+        compression: Compression,
+        sizes: ChunkSizes,
+        workers: usize,
+        limit: u64,
+    ) -> Option<Self> {
+        let (plain, encoder) = (sizes.frame_bytes(), encoder_bytes(compression));
+        let stored = stored_bytes_max(codec_of(compression), plain);
+        let frame = pinned(u64::from(plain)) + u64::from(stored);
         let writer = writer_bytes(sizes, 2 * WRITE_BYTES as u64);
         let fixed = STREAM_PIECES * STREAM_PIECE_BYTES as u64 + writer;
-        let room = limit.checked_sub(fixed + frame + ENCODER_BYTES)?;
+        let room = limit.checked_sub(fixed + frame + encoder)?;
         // Each further worker needs a frame and an encoder; two more frames are being read and
         // written meanwhile.
-        let more_workers = (room / (frame + ENCODER_BYTES)).min(workers.max(1) as u64 - 1);
-        let room = room - more_workers * (frame + ENCODER_BYTES);
+        let more_workers = (room / (frame + encoder)).min(workers.max(1) as u64 - 1);
+        let room = room - more_workers * (frame + encoder);
         let more_frames = (room / frame).min(2);
         let room = room - more_frames * frame;
         let overlap = room >= writer;
@@ -104,13 +111,13 @@ fn writer_bytes(sizes: ChunkSizes, slack: u64) -> u64 {
     parts.min(sizes.chunk_bytes() + slack)
 }
 
-fn too_little(codec: Codec, sizes: ChunkSizes, memory_bytes_max: u64) -> Error {
+fn too_little(compression: Compression, sizes: ChunkSizes, memory_bytes_max: u64) -> Error {
     let frame = sizes.frame_bytes();
     Error::new(
         ErrorKind::Invalid,
         format!(
-            "memory bound {memory_bytes_max} bytes is too little for {codec:?} chunks with frames \
-             of {frame} bytes: raise it, or choose smaller chunks"
+            "memory bound {memory_bytes_max} bytes is too little for {compression} chunks with \
+             frames of {frame} bytes: raise it, or choose smaller chunks"
         ),
     )
 }
@@ -123,10 +130,16 @@ mod tests {
     #[test]
     fn defaults_fit_64_mib_and_use_two_workers() {
         let sizes = ChunkSizes::from_mib(128);
-        let gzip = Budget::new(Codec::Gzip, sizes, 2, 64 << 20).unwrap();
-        assert_eq!((gzip.workers, gzip.frames), (2, 3));
-        assert!(Budget::new(Codec::None, sizes, 2, 64 << 20).is_ok());
-        let small = Budget::new(Codec::Gzip, ChunkSizes::from_mib(8), 8, 64 << 20).unwrap();
+        for compression in Compression::ALL {
+            let budget = Budget::new(compression, sizes, 2, 64 << 20).unwrap();
+            let workers = if compression == Compression::None { 0 } else { 2 };
+            assert_eq!(budget.workers, workers, "{compression}");
+            assert!(budget.frames >= workers);
+        }
+        let gzip = Budget::new(Compression::GzipDefault, sizes, 2, 64 << 20).unwrap();
+        assert_eq!(gzip.frames, 3);
+        let sizes = ChunkSizes::from_mib(8);
+        let small = Budget::new(Compression::GzipDefault, sizes, 8, 64 << 20).unwrap();
         assert_eq!((small.workers, small.frames, small.overlap), (8, 10, true));
     }
 
@@ -135,11 +148,12 @@ mod tests {
         for mib in CHUNK_MIB_MIN..=CHUNK_MIB_MAX {
             for workers in [1, 2, 8, 64] {
                 for memory in [MEMORY_BYTES_MIN, 64 << 20, 1 << 30] {
-                    for codec in [Codec::None, Codec::Gzip] {
+                    for compression in Compression::ALL {
                         let sizes = ChunkSizes::from_mib(mib);
-                        let budget = Budget::new(codec, sizes, workers, memory).unwrap();
+                        let budget = Budget::new(compression, sizes, workers, memory).unwrap();
                         assert!(budget.bytes_max <= memory);
-                        assert!(codec == Codec::None || (1..=workers).contains(&budget.workers));
+                        let none = compression == Compression::None;
+                        assert!(none || (1..=workers).contains(&budget.workers));
                         assert!(budget.frames >= budget.workers);
                     }
                 }
@@ -149,8 +163,8 @@ mod tests {
 
     #[test]
     fn too_little_memory_is_refused_with_the_way_out() {
-        for codec in [Codec::None, Codec::Gzip] {
-            let refused = Budget::new(codec, ChunkSizes::from_mib(128), 1, 16 << 20);
+        for compression in Compression::ALL {
+            let refused = Budget::new(compression, ChunkSizes::from_mib(128), 1, 16 << 20);
             let error = refused.expect_err("16 MiB do not suffice");
             assert_eq!(error.kind(), ErrorKind::Invalid);
             assert!(error.to_string().contains("smaller chunks"), "{error}");

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   disk -> read -> framer ----------(pieces)----------> store -> chunks -> settle
-//!                      \---> workers (gzip frames) ---/
+//!                      \---> workers (packed frames) ---/
 //! ```
 //!
 //! One thread reads and hashes; workers compress whole frames, each frame alone; the caller's thread
@@ -23,14 +23,14 @@ use siltstone_lsm::format::primitives::hash;
 use self::{
     budget::{Budget, PIECES_QUEUED},
     framer::{Framer, Place},
-    pack::{Event, GzipOut, PlainOut},
-    read::Source,
+    pack::{Event, PackedOut, PlainOut},
+    read::{Reading, Source},
     store::{Ends, Settler, Storer},
 };
 use crate::{
     backend::Backend,
     cancel::Cancel,
-    codec::GzipEncoder,
+    codec::{codec_of, encoder},
     error::{Error, ErrorKind, Result},
     format::{
         chunk::{Chunk, ChunkSizes, Codec},
@@ -38,6 +38,7 @@ use crate::{
         tar::END_BYTES,
     },
     options::Compression,
+    pace::{Limits, Pace},
     plan::Upload,
     progress::Progress,
 };
@@ -57,8 +58,10 @@ pub struct PipelineOptions {
     pub compression: Compression,
     /// How large chunks and frames become.
     pub sizes: ChunkSizes,
-    /// Threads that compress.
-    pub workers: usize,
+    /// How fast it may go.
+    pub limits: Limits,
+    /// Threads that compress; `None` for enough to use its share of the processors.
+    pub workers: Option<usize>,
     /// Bound of its memory, in bytes.
     pub memory_bytes_max: u64,
 }
@@ -85,6 +88,9 @@ pub struct Uploaded {
     pub chunks: Vec<Chunk>,
     /// One for each home of each upload, in the order in which they became complete.
     pub segments: Vec<StoredSegment>,
+    /// Bytes of segments that were copied on their way from the disk's buffers to the backend or the
+    /// compressor: those of small segments and of the ends of large ones.
+    pub copied_bytes: u64,
 }
 
 /// One chunk that the backend acknowledged.
@@ -108,26 +114,38 @@ impl Pipeline<'_> {
     /// when the memory does not suffice; and those of the backend, the disk and `on_chunk`. Chunks
     /// already acknowledged stay in the repository.
     pub fn run(&self, uploads: Vec<Upload>, on_chunk: &mut OnChunk<'_>) -> Result<Uploaded> {
-        let PipelineOptions { compression, sizes, workers, memory_bytes_max } = self.options;
-        let codec = codec_of(compression);
-        let budget = Budget::new(codec, sizes, workers, memory_bytes_max)?;
+        let PipelineOptions { compression, sizes, limits, workers, memory_bytes_max } =
+            self.options;
+        let workers = workers.unwrap_or_else(|| limits.workers());
+        let budget = Budget::new(compression, sizes, workers, memory_bytes_max)?;
+        let pace = &Pace::new(self.env, self.backend, self.cancel, limits);
         let sources: Vec<Source> =
             uploads.iter().enumerate().map(|(index, upload)| Source::new(index, upload)).collect();
         let pending = uploads.into_iter().map(|upload| Some((upload, Vec::new()))).collect();
         let uploaded = Uploaded::default();
         let settler = Settler { pipeline: self, pending, on_chunk, uploaded };
-        thread::scope(|scope| self.run_stages(scope, budget, &sources, settler))
+        let stages = Stages { pipeline: self, pace, budget };
+        thread::scope(|scope| stages.run(scope, &sources, settler))
     }
+}
 
+/// The threads of a run, and what they share.
+#[derive(Clone, Copy, Debug)]
+struct Stages<'a> {
+    pipeline: &'a Pipeline<'a>,
+    pace: &'a Pace<'a>,
+    budget: Budget,
+}
+
+impl<'a> Stages<'a> {
     /// Starts the stages, stores on this thread, and joins: the first failure wins.
-    fn run_stages<'scope, 'env>(
-        &'env self,
-        scope: &'scope Scope<'scope, 'env>,
-        budget: Budget,
-        sources: &'env [Source],
-        settler: Settler<'env>,
+    fn run<'scope>(
+        self,
+        scope: &'scope Scope<'scope, 'a>,
+        sources: &'a [Source],
+        settler: Settler<'a>,
     ) -> Result<Uploaded> {
-        let codec = codec_of(self.options.compression);
+        let Self { pipeline, pace, budget } = self;
         let (token_back, tokens) = bounded(budget.frames.max(1));
         for _ in 0..budget.frames {
             token_back.send(()).expect("the queue holds a token for each frame");
@@ -137,11 +155,11 @@ impl Pipeline<'_> {
         let serial = (!budget.overlap).then(|| bounded(1));
         let (settled_in, settled) = serial.unzip();
         let settling = spawn(scope, "backup-settle", move || {
-            settler.settle_all(&closed, settled_in.as_ref())
+            settler.settle_all(&closed, settled_in.as_ref(), pace)
         })?;
-        let reading = self.spawn_reader(scope, budget, sources, (events_in, tokens))?;
+        let reading = self.spawn_reader(scope, sources, (events_in, tokens))?;
         let ends = Ends { closed: closed_in, settled, tokens: token_back };
-        let storing = Storer::new(self, codec, end_mark(self.options.compression), ends);
+        let storing = Storer::new(pipeline, pace, end_mark(pipeline.options.compression), ends);
         let stored = storing.store_all(&events);
         drop(events);
         let read = join(reading);
@@ -149,41 +167,44 @@ impl Pipeline<'_> {
         conclude(read, stored, settled)
     }
 
-    fn spawn_reader<'scope, 'env>(
-        &'env self,
-        scope: &'scope Scope<'scope, 'env>,
-        budget: Budget,
-        sources: &'env [Source],
+    fn spawn_reader<'scope>(
+        self,
+        scope: &'scope Scope<'scope, 'a>,
+        sources: &'a [Source],
         (events, tokens): (Sender<Event>, Receiver<()>),
-    ) -> Result<ScopedJoinHandle<'scope, std::result::Result<(), Halt>>> {
-        let PipelineOptions { compression, sizes, .. } = self.options;
-        let (disk, cancel) = (&*self.env.disk, self.cancel);
-        let codec = codec_of(compression);
+    ) -> Result<ScopedJoinHandle<'scope, std::result::Result<u64, Halt>>> {
+        let Self { pipeline, pace, budget } = self;
+        let PipelineOptions { compression, sizes, .. } = pipeline.options;
+        let (disk, codec) = (&*pipeline.env.disk, codec_of(compression));
         if codec == Codec::None {
             return spawn(scope, "backup-read", move || {
                 let framer = Framer::new(PlainOut(events), codec, sizes);
-                let PlainOut(events) = read::read_all(disk, cancel, sources, framer)?;
-                Ok(events.send(Event::Done)?)
+                let mut reading = Reading::new(disk, pace);
+                let PlainOut(events) = reading.read_all(sources, framer)?;
+                events.send(Event::Done)?;
+                Ok(reading.copied_bytes)
             });
         }
         let (jobs_in, jobs) = bounded(budget.frames);
-        for encoder in (0..budget.workers).filter_map(|_| GzipEncoder::new(compression)) {
-            let (jobs, encoder) = (jobs.clone(), encoder.until(cancel));
-            spawn(scope, "backup-gzip", move || pack::work(encoder, &jobs))?;
+        for encoder in (0..budget.workers).filter_map(|_| encoder(compression)) {
+            let jobs = jobs.clone();
+            spawn(scope, "backup-pack", move || pack::work(encoder, &jobs, pace))?;
         }
         spawn(scope, "backup-read", move || {
             let (place, parts) = (Place::NewChunk, Vec::new());
-            let out = GzipOut { events, jobs: jobs_in, tokens, place, parts };
+            let out = PackedOut { events, jobs: jobs_in, tokens, place, parts };
             let framer = Framer::new(out, codec, sizes);
-            let out = read::read_all(disk, cancel, sources, framer)?;
-            Ok(out.events.send(Event::Done)?)
+            let mut reading = Reading::new(disk, pace);
+            let out = reading.read_all(sources, framer)?;
+            out.events.send(Event::Done)?;
+            Ok(reading.copied_bytes)
         })
     }
 }
 
 /// The first failure, or the result if every stage saw the end of the one before it.
 fn conclude(
-    read: std::result::Result<(), Halt>,
+    read: std::result::Result<u64, Halt>,
     stored: std::result::Result<(), Halt>,
     settled: Result<Uploaded>,
 ) -> Result<Uploaded> {
@@ -192,26 +213,19 @@ fn conclude(
         | (_, Err(Halt::Failed(error)), _)
         | (Err(Halt::Stopped), _, Err(error))
         | (_, Err(Halt::Stopped), Err(error)) => Err(error),
-        (Ok(()), Ok(()), settled) => settled,
+        (Ok(copied_bytes), Ok(()), Ok(uploaded)) => Ok(Uploaded { copied_bytes, ..uploaded }),
+        (Ok(_), Ok(()), failed) => failed,
         (.., Ok(_)) => Err(Error::new(ErrorKind::Io, "a stage of the backup stopped by itself")),
-    }
-}
-
-/// How chunks of this compression are stored.
-pub fn codec_of(compression: Compression) -> Codec {
-    match compression {
-        Compression::None => Codec::None,
-        _ => Codec::Gzip,
     }
 }
 
 /// The last frame of a chunk, as stored.
 fn end_mark(compression: Compression) -> (Bytes, Option<siltstone_lsm::types::Hash>) {
-    let plain = [0; END_BYTES as usize];
-    match GzipEncoder::new(compression) {
-        None => (Bytes::copy_from_slice(&plain), None),
+    let plain = Bytes::from_static(&[0; END_BYTES as usize]);
+    match encoder(compression) {
+        None => (plain, None),
         Some(mut encoder) => {
-            let stored = encoder.encode(&[plain]);
+            let stored = encoder.encode(&[plain], &mut || true);
             let hash = hash(&stored);
             (Bytes::from(stored), Some(hash))
         }

@@ -5,7 +5,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use siltstone_lsm::{format::primitives::hash, types::Hash};
 
 use crate::{
-    codec::GzipEncoder,
+    codec::Encoder,
+    pace::Pace,
     pipeline::{
         Halt,
         framer::{FrameOut, FramePlan, Place},
@@ -42,13 +43,14 @@ pub(super) struct Job {
 }
 
 /// Compresses frames until no more come.
-pub(super) fn work(mut encoder: GzipEncoder, jobs: &Receiver<Job>) {
+pub(super) fn work(mut encoder: Box<dyn Encoder>, jobs: &Receiver<Job>, pace: &Pace<'_>) {
+    let mut payer = pace.payer();
     while let Ok(Job { parts, reply }) = jobs.recv() {
-        let stored = encoder.encode(&parts);
+        let stored = encoder.encode(&parts, &mut || payer.pay().is_ok());
         drop(parts);
         let hash = hash(&stored);
-        if reply.send(Packed { stored, hash }).is_err() {
-            return; // the uploader has stopped
+        if payer.pay().is_err() || reply.send(Packed { stored, hash }).is_err() {
+            return; // canceled, or the uploader has stopped
         }
     }
 }
@@ -73,7 +75,7 @@ impl FrameOut for PlainOut {
 
 /// Gathers frames and hands them to workers; the uploader gets them in the order they were begun.
 #[derive(Debug)]
-pub(super) struct GzipOut {
+pub(super) struct PackedOut {
     pub(super) events: Sender<Event>,
     pub(super) jobs: Sender<Job>,
     /// One for each frame that may be under way; the uploader gives it back.
@@ -82,7 +84,7 @@ pub(super) struct GzipOut {
     pub(super) parts: Vec<Bytes>,
 }
 
-impl FrameOut for GzipOut {
+impl FrameOut for PackedOut {
     fn begin(&mut self, place: Place) -> Result<(), Halt> {
         self.tokens.recv()?;
         self.place = place;

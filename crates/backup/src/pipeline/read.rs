@@ -10,8 +10,8 @@ use siltstone_lsm::{
 };
 
 use crate::{
-    cancel::Cancel,
     error::{Error, ErrorKind, Result},
+    pace::{Pace, Payer},
     pipeline::{
         Halt,
         budget::PIECE_BYTES_MIN,
@@ -62,51 +62,69 @@ impl Source {
     }
 }
 
-/// Reads all sources in order into the framer.
-pub(super) fn read_all<O: FrameOut>(
-    disk: &dyn Disk,
-    cancel: &Cancel,
-    sources: &[Source],
-    mut framer: Framer<O>,
-) -> std::result::Result<O, Halt> {
-    let mut group = None;
-    for run in sources.chunk_by(Source::leads_to) {
-        let mut stream = Stream::open(disk, run)?;
-        for source in run {
-            if group.is_some_and(|group| group != source.group) {
-                framer.cut()?;
-            }
-            group = Some(source.group);
-            cancel.check()?;
-            stream.skip_to(source.offset)?;
-            framer.begin_segment(source.upload, source.uid, source.length)?;
-            copy(cancel, source, &mut stream, &mut framer)?;
-        }
-    }
-    framer.finish()
+/// Reads sources, and counts what it had to copy.
+#[derive(Debug)]
+pub(super) struct Reading<'a> {
+    disk: &'a dyn Disk,
+    pace: &'a Pace<'a>,
+    payer: Payer<'a>,
+    /// Bytes that were copied, since the piece they are in holds too many others.
+    pub(super) copied_bytes: u64,
 }
 
-/// Moves one segment. Its last bytes are passed on only after its hash is known to be right, so no
-/// chunk that ends a damaged segment is ever finished.
-fn copy<O: FrameOut>(
-    cancel: &Cancel,
-    source: &Source,
-    stream: &mut Stream,
-    framer: &mut Framer<O>,
-) -> std::result::Result<(), Halt> {
-    let mut hasher = PieceHasher::default();
-    let mut left = source.length;
-    while left > 0 {
-        cancel.check()?;
-        let bytes = stream.take(left)?;
-        hasher.update(&bytes);
-        left -= bytes.len() as u64;
-        if left == 0 && std::mem::take(&mut hasher).finish() != source.hash {
-            return Err(damaged(source).into());
-        }
-        framer.push(bytes)?;
+impl<'a> Reading<'a> {
+    /// Made on the thread that reads.
+    pub(super) fn new(disk: &'a dyn Disk, pace: &'a Pace<'a>) -> Self {
+        Self { disk, pace, payer: pace.payer(), copied_bytes: 0 }
     }
-    Ok(())
+
+    /// Reads all sources in order into the framer.
+    pub(super) fn read_all<O: FrameOut>(
+        &mut self,
+        sources: &[Source],
+        mut framer: Framer<O>,
+    ) -> std::result::Result<O, Halt> {
+        let mut group = None;
+        for run in sources.chunk_by(Source::leads_to) {
+            let mut stream = Stream::open(self.disk, run)?;
+            for source in run {
+                if group.is_some_and(|group| group != source.group) {
+                    framer.cut()?;
+                }
+                group = Some(source.group);
+                stream.skip_to(source.offset)?;
+                framer.begin_segment(source.upload, source.uid, source.length)?;
+                self.copy(source, &mut stream, &mut framer)?;
+            }
+            self.copied_bytes += stream.copied_bytes;
+        }
+        framer.finish()
+    }
+
+    /// Moves one segment. Its last bytes are passed on only after its hash is known to be right, so
+    /// no chunk that ends a damaged segment is ever finished.
+    fn copy<O: FrameOut>(
+        &mut self,
+        source: &Source,
+        stream: &mut Stream,
+        framer: &mut Framer<O>,
+    ) -> std::result::Result<(), Halt> {
+        let mut hasher = PieceHasher::default();
+        let mut left = source.length;
+        while left > 0 {
+            let bytes = stream.take(left)?;
+            hasher.update(&bytes);
+            left -= bytes.len() as u64;
+            if left == 0 && std::mem::take(&mut hasher).finish() != source.hash {
+                return Err(damaged(source).into());
+            }
+            self.pace.streamed(bytes.len());
+            framer.push(bytes)?;
+            self.payer.pay()?;
+        }
+        self.payer.pay()?;
+        Ok(())
+    }
 }
 
 fn damaged(source: &Source) -> Error {
@@ -130,6 +148,7 @@ struct Stream {
     dense: bool,
     /// Pieces of this length are used nearly whole.
     dense_from: usize,
+    copied_bytes: u64,
 }
 
 impl Stream {
@@ -142,7 +161,7 @@ impl Stream {
         let dense_from = if gapless { PIECE_BYTES_MIN } else { usize::MAX };
         let at = range.start;
         let reader = disk.open_stream(&names::file(first.file), range)?;
-        Ok(Self { reader, at, piece: Bytes::new(), dense: false, dense_from })
+        Ok(Self { reader, at, piece: Bytes::new(), dense: false, dense_from, copied_bytes: 0 })
     }
 
     /// The next bytes, 1..=`bytes_max` of them. Pieces are passed on uncopied where they are used
@@ -152,7 +171,11 @@ impl Stream {
         let length = usize::try_from(bytes_max).unwrap_or(usize::MAX).min(self.piece.len());
         let bytes = self.piece.split_to(length);
         self.at += bytes.len() as u64;
-        Ok(if self.dense { bytes } else { Bytes::copy_from_slice(&bytes) })
+        if self.dense {
+            return Ok(bytes);
+        }
+        self.copied_bytes += bytes.len() as u64;
+        Ok(Bytes::copy_from_slice(&bytes))
     }
 
     fn skip_to(&mut self, offset: u64) -> Result<()> {

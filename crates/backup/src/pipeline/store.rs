@@ -6,6 +6,7 @@ use siltstone_lsm::types::Hash;
 
 use crate::{
     backend::ObjectWriter,
+    codec::codec_of,
     error::{Error, Result},
     format::{
         chunk::{Chunk, Codec, Extent, FRAMES_MAX, Frame},
@@ -13,6 +14,7 @@ use crate::{
         tar::END_BYTES,
     },
     names::ChunkId,
+    pace::{Pace, Payer},
     pipeline::{
         Halt, OnChunk, Pipeline, StoredChunk, Uploaded,
         budget::WRITE_BYTES,
@@ -26,6 +28,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Storer<'a> {
     pipeline: &'a Pipeline<'a>,
+    pace: &'a Pace<'a>,
+    payer: Payer<'a>,
     codec: Codec,
     /// The last frame of every chunk: its bytes as stored, and its hash if compressed.
     end_mark: (Bytes, Option<Hash>),
@@ -62,12 +66,14 @@ impl<'a> Storer<'a> {
     /// Starts without a chunk. `end_mark` is the stored last frame of every chunk.
     pub(super) fn new(
         pipeline: &'a Pipeline<'a>,
-        codec: Codec,
+        pace: &'a Pace<'a>,
         end_mark: (Bytes, Option<Hash>),
         ends: Ends,
     ) -> Self {
         let Ends { closed, settled, tokens } = ends;
-        Self { pipeline, codec, end_mark, chunk: None, closed, settled, tokens }
+        let codec = codec_of(pipeline.options.compression);
+        let payer = pace.payer();
+        Self { pipeline, pace, payer, codec, end_mark, chunk: None, closed, settled, tokens }
     }
 
     /// Stores all that comes; if it ends early, the reader knows why.
@@ -88,7 +94,7 @@ impl<'a> Storer<'a> {
     fn store(&mut self, events: &Receiver<Event>) -> std::result::Result<(), Halt> {
         loop {
             let event = events.recv()?;
-            self.pipeline.cancel.check()?;
+            self.payer.pay()?;
             match event {
                 Event::Begin(place) => {
                     if place == Place::NewChunk {
@@ -96,7 +102,7 @@ impl<'a> Storer<'a> {
                     }
                     self.open_chunk()?;
                 }
-                Event::Bytes(bytes) => self.open_chunk()?.writer.write(bytes)?,
+                Event::Bytes(bytes) => self.write(bytes)?,
                 Event::End(frame) => {
                     let stored = frame.plain;
                     self.add_frame(&frame, stored, None)?;
@@ -122,12 +128,16 @@ impl<'a> Storer<'a> {
         if place == Place::NewChunk || !self.has_room(stored) {
             self.end_chunk()?;
         }
-        let open = self.open_chunk()?;
         for part in packed.stored.chunks(WRITE_BYTES) {
-            open.writer.write(Bytes::copy_from_slice(part))?;
+            self.write(Bytes::copy_from_slice(part))?;
         }
         self.add_frame(frame, stored, Some(packed.hash))?;
         Ok(())
+    }
+
+    fn write(&mut self, bytes: Bytes) -> Result<()> {
+        self.pace.transfer(bytes.len())?;
+        self.open_chunk()?.writer.write(bytes)
     }
 
     /// Whether a frame and the end mark fit the open chunk.
@@ -223,9 +233,12 @@ impl Settler<'_> {
         mut self,
         closed: &Receiver<Closed>,
         settled: Option<&Sender<()>>,
+        pace: &Pace<'_>,
     ) -> Result<Uploaded> {
+        let mut payer = pace.payer();
         for Closed(open) in closed {
             self.settle(open)?;
+            payer.pay()?;
             if settled.is_some_and(|settled| settled.send(()).is_err()) {
                 break; // the storer has stopped, and says why
             }

@@ -12,15 +12,11 @@ use siltstone_lsm::{format::names, version::Segment};
 use super::*;
 use crate::{
     backend::Depth,
+    codec::read_chunk,
     testing::{Made, World, some_bytes, tiny_sizes},
 };
 
-const COMPRESSIONS: [Compression; 4] = [
-    Compression::None,
-    Compression::GzipBestSpeed,
-    Compression::GzipDefault,
-    Compression::GzipBestCompression,
-];
+const COMPRESSIONS: [Compression; 7] = Compression::ALL;
 
 /// Small and long segments, empty ones, gaps, both groups.
 fn mixed_segments(world: &World) -> Vec<Arc<Segment>> {
@@ -39,13 +35,7 @@ fn mixed_segments(world: &World) -> Vec<Arc<Segment>> {
 
 /// Every entry of a chunk object, read by another implementation of tar.
 fn entries(object: &[u8], compression: Compression) -> Vec<(String, Vec<u8>)> {
-    let mut plain = Vec::new();
-    match compression {
-        Compression::None => plain.extend_from_slice(object),
-        _ => {
-            crate::codec::read_members(object).read_to_end(&mut plain).unwrap();
-        }
-    }
+    let plain = read_chunk(codec_of(compression), object);
     let mut archive = ::tar::Archive::new(plain.as_slice());
     let read = |entry: std::io::Result<::tar::Entry<'_, &[u8]>>| {
         let mut entry = entry.unwrap();
@@ -92,7 +82,11 @@ fn the_tar_of_the_system_lists_chunks() {
         return; // the other reader above has done
     }
     let folder = tempfile::tempdir().unwrap();
-    for (compression, flags) in [(Compression::None, "-tf"), (Compression::GzipDefault, "-tzf")] {
+    let mut cases = vec![(Compression::None, "-tf"), (Compression::GzipDefault, "-tzf")];
+    if Command::new("zstd").arg("--version").output().is_ok() {
+        cases.push((Compression::ZstdDefault, "--zstd -tf"));
+    }
+    for (compression, flags) in cases {
         let world = World::new();
         let segments = mixed_segments(&world);
         let uploaded = world.upload(&segments, compression, tiny_sizes()).unwrap();
@@ -100,7 +94,7 @@ fn the_tar_of_the_system_lists_chunks() {
             let object = world.object(chunk.id);
             let path = folder.path().join("chunk");
             std::fs::write(&path, &object).unwrap();
-            let listed = Command::new("tar").arg(flags).arg(&path).output().unwrap();
+            let listed = Command::new("tar").args(flags.split(' ')).arg(&path).output().unwrap();
             assert!(listed.status.success() && listed.stderr.is_empty(), "{listed:?}");
             let names: Vec<String> =
                 entries(&object, compression).into_iter().map(|(name, _)| name).collect();
@@ -129,6 +123,14 @@ fn chunks_of_version_1_are_pinned() {
         "the layout of a compressed chunk has changed"
     );
     assert_eq!(object[..10], golden[..10], "the wrapper of a member has changed");
+
+    let golden = include_bytes!("golden/chunk.tar.zst");
+    let uploaded = world.upload(&segments, Compression::ZstdDefault, tiny_sizes()).unwrap();
+    let object = world.object(uploaded.chunks[0].id);
+    let (now, then) =
+        (entries(&object, Compression::ZstdDefault), entries(golden, Compression::ZstdDefault));
+    assert_eq!(now, then, "the layout of a compressed chunk has changed");
+    assert_eq!(object[..5], golden[..5], "the start of a frame has changed");
 }
 
 #[test]
@@ -182,7 +184,8 @@ fn segments_are_let_go_as_their_chunks_are_acknowledged() {
         options: PipelineOptions {
             compression: settings.0,
             sizes: settings.1,
-            workers: 1,
+            limits: Limits::NONE,
+            workers: Some(1),
             memory_bytes_max: 64 << 20,
         },
     };
@@ -276,8 +279,8 @@ fn failures_of_the_listener_and_cancel_end_the_pipeline() {
 #[test]
 fn a_stage_that_stops_by_itself_is_a_failure() {
     let whole = || Ok(Uploaded::default());
-    assert!(conclude(Ok(()), Ok(()), whole()).is_ok());
-    assert!(conclude(Ok(()), Err(Halt::Stopped), whole()).is_err());
+    assert_eq!(conclude(Ok(7), Ok(()), whole()).unwrap().copied_bytes, 7);
+    assert!(conclude(Ok(0), Err(Halt::Stopped), whole()).is_err());
     assert!(conclude(Err(Halt::Stopped), Ok(()), whole()).is_err());
     let failed = Error::new(ErrorKind::Denied, "first");
     let error = conclude(Err(Halt::Stopped), Err(Halt::Stopped), Err(failed)).expect_err("first");

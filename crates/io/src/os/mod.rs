@@ -52,13 +52,15 @@ use self::{
 };
 use crate::{
     disk::{
-        BlockSource, DirEntry, Disk, LockGuard, Log, ReadMode, Rename, StreamReader, StreamWriter,
+        BlockSource, DirEntry, Disk, LockGuard, Log, ReadMode, Rename, StreamReader, StreamWork,
+        StreamWriter,
     },
     error::{Error, ErrorKind, Result},
     path::RelPath,
 };
 
 pub use self::allocator::return_large_blocks;
+pub(crate) use self::sys::thread_cpu;
 
 /// How [`OsDisk`] moves streams.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -241,6 +243,11 @@ impl Disk for OsDisk {
 
     fn stream_engine_note(&self) -> Option<String> {
         self.notes.joined()
+    }
+
+    fn stream_work(&self) -> StreamWork {
+        let ring = self.ring.get().and_then(Option::as_ref);
+        ring.map_or_else(StreamWork::default, |ring| ring.work())
     }
 
     fn lock(&self, path: &RelPath, note: &str) -> Result<Box<dyn LockGuard>> {

@@ -28,6 +28,7 @@ use std::{
     },
     task::{Poll, Waker},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -36,7 +37,9 @@ use tokio_uring::buf::{BoundedBuf, IoBuf, IoBufMut, fixed::FixedBufRegistry};
 use super::{
     lane::{Done, Lane, Op, Span, Way},
     memory::{Buffer, Memory, Pool, SLOTS_MAX},
+    sys,
 };
+use crate::disk::StreamWork;
 
 /// Operations one stream has under way: with 1 MiB each, the device's full speed.
 const DEPTH: usize = 4;
@@ -85,6 +88,13 @@ impl Ring {
         Ok((ring, refusal))
     }
 
+    /// What the thread has done so far.
+    pub(super) fn work(&self) -> StreamWork {
+        let Mailbox { cpu_nanos, bytes, .. } = &*self.mailbox;
+        let cpu = Duration::from_nanos(cpu_nanos.load(Ordering::Relaxed));
+        StreamWork { cpu, bytes: bytes.load(Ordering::Relaxed) }
+    }
+
     /// A lane for one stream over `file`.
     pub(super) fn lane(self: &Arc<Self>, file: File) -> RingLane {
         let id = self.files.fetch_add(1, Ordering::Relaxed);
@@ -124,6 +134,9 @@ impl Lane for RingLane {
     fn wait(&mut self) -> io::Result<Done> {
         let done = self.done.recv();
         self.under_way = if done.is_ok() { self.under_way.saturating_sub(1) } else { 0 };
+        if let Ok(Done { result: Ok(moved), .. }) = &done {
+            self.ring.mailbox.bytes.fetch_add(*moved as u64, Ordering::Relaxed);
+        }
         done.map_err(|_ended| io::Error::other("the io_uring thread has ended"))
     }
 }
@@ -148,6 +161,9 @@ enum Letter {
 #[derive(Debug, Default)]
 struct Mailbox {
     inner: Mutex<Letters>,
+    /// Processor time of the thread when it took its last letter, and bytes moved.
+    cpu_nanos: AtomicU64,
+    bytes: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -270,6 +286,8 @@ async fn serve(mailbox: &Mailbox, registry: Option<Registry>) {
     let registry = Rc::new(registry);
     let mut files = BTreeMap::new();
     while let Some(letter) = mailbox.next().await {
+        let cpu = u64::try_from(sys::thread_cpu().as_nanos()).unwrap_or(u64::MAX);
+        mailbox.cpu_nanos.store(cpu, Ordering::Relaxed);
         match letter {
             Letter::Open { id, file, answers } => {
                 let file = tokio_uring::fs::File::from_std(file);

@@ -10,11 +10,13 @@ use std::{
     ops::Range,
     os::fd::AsFd,
     path::Path,
+    time::Duration,
 };
 
 use rustix::{
     fs::{self, AtFlags, CWD, Dir, FallocateFlags, FileType, Mode, OFlags, RenameFlags},
     io::{self, Errno},
+    time::{ClockId, clock_gettime},
 };
 
 use crate::{
@@ -195,6 +197,13 @@ pub(super) fn allocate(file: &File, range: Range<u64>) -> Result<bool> {
 pub(super) fn write_parts(file: &File, offset: u64, parts: &[IoSlice<'_>]) -> Result<usize> {
     let parts = &parts[..parts.len().min(PARTS_MAX)];
     uninterrupted(|| Ok(io::pwritev(file, parts, offset)?))
+}
+
+/// Processor time that the calling thread has used, user and system.
+pub(crate) fn thread_cpu() -> Duration {
+    let used = clock_gettime(ClockId::ThreadCPUTime);
+    let (seconds, nanos) = (u64::try_from(used.tv_sec), u32::try_from(used.tv_nsec));
+    Duration::new(seconds.unwrap_or_default(), nanos.unwrap_or_default())
 }
 
 /// Runs a call again while a signal interrupts it.

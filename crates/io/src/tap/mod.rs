@@ -18,7 +18,8 @@ use std::{
 use self::handles::{OpenFile, TapBlocks, TapLog, TapStreamReader, TapStreamWriter};
 use crate::{
     disk::{
-        BlockSource, DirEntry, Disk, LockGuard, Log, ReadMode, Rename, StreamReader, StreamWriter,
+        BlockSource, DirEntry, Disk, LockGuard, Log, ReadMode, Rename, StreamReader, StreamWork,
+        StreamWriter,
     },
     error::{Error, ErrorKind, Result},
     path::RelPath,
@@ -333,6 +334,10 @@ impl<T: Tap + 'static> Disk for TapDisk<T> {
 
     fn stream_engine_note(&self) -> Option<String> {
         self.0.disk.stream_engine_note()
+    }
+
+    fn stream_work(&self) -> StreamWork {
+        self.0.disk.stream_work()
     }
 
     fn lock(&self, path: &RelPath, note: &str) -> Result<Box<dyn LockGuard>> {
