@@ -16,6 +16,8 @@ pub mod error;
 pub mod fetch;
 pub mod format;
 pub mod handle;
+#[cfg(any(test, feature = "internals"))]
+pub mod internals;
 pub mod journal;
 mod leftovers;
 pub mod moment;

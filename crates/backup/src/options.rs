@@ -77,9 +77,10 @@ impl fmt::Display for Compression {
 impl FromStr for Compression {
     type Err = Error;
 
-    /// Reads the name, as it is written.
+    /// Reads the name, in letters of either case.
     fn from_str(name: &str) -> Result<Self> {
-        let found = Self::ALL.into_iter().find(|compression| compression.name() == name);
+        let found =
+            Self::ALL.into_iter().find(|compression| compression.name().eq_ignore_ascii_case(name));
         found.ok_or_else(|| {
             let names: Vec<&str> = Self::ALL.into_iter().map(Self::name).collect();
             let shown: String = name.chars().take(64).collect();
@@ -269,7 +270,9 @@ mod tests {
     #[test]
     fn compressions_have_names_and_a_wrong_one_is_told_all_of_them() {
         for compression in Compression::ALL {
-            assert_eq!(compression.to_string().parse::<Compression>().unwrap(), compression);
+            for name in [compression.to_string(), compression.name().to_lowercase()] {
+                assert_eq!(name.parse::<Compression>().unwrap(), compression);
+            }
         }
         let error = "Zstd\u{7}".parse::<Compression>().expect_err("no such name").to_string();
         for compression in Compression::ALL {

@@ -87,6 +87,7 @@ pub(crate) struct World {
     pub(crate) env: Env,
     pub(crate) backend: Faulty,
     pub(crate) cancel: Cancel,
+    pub(crate) limits: Limits,
     next: AtomicU64,
 }
 
@@ -96,7 +97,7 @@ impl World {
         disk.create_dir(&RelPath::new(names::FILES).unwrap()).unwrap();
         let backend = Faulty::new(backend::open(&BackendConfig::Memory).unwrap());
         let (env, cancel) = (Env::seeded(disk, 5), Cancel::new());
-        Self { env, backend, cancel, next: AtomicU64::new(1) }
+        Self { env, backend, cancel, limits: Limits::NONE, next: AtomicU64::new(1) }
     }
 
     /// Writes one file of segments, all of one tree; sequences and uids are fresh.
@@ -146,7 +147,7 @@ impl World {
         let options = PipelineOptions {
             compression,
             sizes,
-            limits: Limits::NONE,
+            limits: self.limits,
             workers: Some(2),
             memory_bytes_max: 64 << 20,
         };
@@ -183,7 +184,7 @@ impl World {
             cancel: &self.cancel,
             progress: &Progress::new(),
             env: &self.env,
-            limits: Limits::NONE,
+            limits: self.limits,
             workers: Some(2),
             memory_bytes_max: 64 << 20,
         };

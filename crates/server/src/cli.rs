@@ -2,8 +2,13 @@
 
 use std::{fmt, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use siltstone_backup::options::{CHUNK_MIB_MAX, CHUNK_MIB_MIN, Compression, Selection};
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use siltstone_backup::options::{
+    CHUNK_MIB_MAX, CHUNK_MIB_MIN, CPU_PERCENT_MAX, CPU_PERCENT_MIN, Compression, Selection,
+};
 
 /// A storage engine whose live backups never pause a writer.
 #[derive(Debug, Parser)]
@@ -226,25 +231,24 @@ impl SelectionArgs {
     }
 }
 
-/// How chunks are compressed.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-#[value(rename_all = "PascalCase")]
-pub(crate) enum CompressionLevel {
-    DefaultCompression,
-    BestSpeed,
-    BestCompression,
-    NoCompression,
+/// The names of compressions, with what each stands for.
+fn parse_compression() -> impl TypedValueParser<Value = Compression> {
+    PossibleValuesParser::new(Compression::ALL.map(Compression::name))
+        .try_map(|name| name.parse::<Compression>())
 }
 
-impl From<CompressionLevel> for Compression {
-    fn from(level: CompressionLevel) -> Self {
-        match level {
-            CompressionLevel::DefaultCompression => Self::GzipDefault,
-            CompressionLevel::BestSpeed => Self::GzipBestSpeed,
-            CompressionLevel::BestCompression => Self::GzipBestCompression,
-            CompressionLevel::NoCompression => Self::None,
-        }
-    }
+/// How fast a backup or restore may go.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct SpeedArgs {
+    /// Percent of the time of all processors that it may use, 1 to 80.
+    #[arg(long, value_name = "PERCENT", default_value_t = 50,
+          value_parser = clap::value_parser!(u8)
+              .range(i64::from(CPU_PERCENT_MIN)..=i64::from(CPU_PERCENT_MAX)))]
+    pub(crate) cpu_percent: u8,
+
+    /// Bytes a second to or from the repository at most, such as 20MiB [default: no bound].
+    #[arg(long, value_name = "BYTES", value_parser = crate::units::parse_bytes)]
+    pub(crate) bytes_per_second: Option<u64>,
 }
 
 /// Options of `backup create`.
@@ -258,9 +262,10 @@ pub(crate) struct CreateArgs {
     #[command(flatten)]
     pub(crate) selection: SelectionArgs,
 
-    /// How chunks are compressed: with gzip, or not at all.
-    #[arg(long, value_name = "LEVEL", default_value = "DefaultCompression", ignore_case = true)]
-    pub(crate) compression: CompressionLevel,
+    /// How chunks are compressed: with gzip, with Zstandard (Zstd...), or not at all.
+    #[arg(long, value_name = "LEVEL", default_value = "DefaultCompression", ignore_case = true,
+          value_parser = parse_compression())]
+    pub(crate) compression: Compression,
 
     /// Bound of a stored chunk in MiB, 2 to 512.
     #[arg(long, value_name = "MIB", default_value_t = 128,
@@ -271,6 +276,9 @@ pub(crate) struct CreateArgs {
     /// store, such as 10GiB [default: give up at 64 MiB of free space].
     #[arg(long, value_name = "BYTES", value_parser = crate::units::parse_bytes)]
     pub(crate) pinned_bytes_max: Option<u64>,
+
+    #[command(flatten)]
+    pub(crate) speed: SpeedArgs,
 
     /// Name of this node in the backup [default: the name of the host].
     #[arg(long, value_name = "NAME", env = "CLUSTER_HOSTNAME")]
@@ -300,6 +308,9 @@ pub(crate) struct RestoreArgs {
     /// restored onto a node of any name.
     #[arg(long, value_name = "OLD=NEW", value_parser = parse_rename)]
     pub(crate) node_mapping: Vec<(String, String)>,
+
+    #[command(flatten)]
+    pub(crate) speed: SpeedArgs,
 
     /// Show a progress bar on a terminal; the command ends with the restore in any case.
     #[arg(long)]

@@ -38,7 +38,7 @@ pub(super) const DEFAULT: Level =
 
 /// Small, at the price of time.
 pub(super) const BEST_COMPRESSION: Level =
-    Level { number: 19, window_log: 20, table_logs: Some((19, 18)), bytes_max: 7 << 20 };
+    Level { number: 19, window_log: 20, table_logs: Some((19, 18)), bytes_max: 57 << 17 };
 
 /// The largest window a frame may need to be decoded: that of the whole of the longest frame.
 const WINDOW_LOG_MAX: u32 = 22;

@@ -306,3 +306,113 @@ fn many_small_segments_share_frames_and_chunks() {
     assert!(uploaded.chunks[0].frames.len() < 16, "{}", uploaded.chunks[0].frames.len());
     assert_eq!(uploaded.segments.len(), 2000);
 }
+
+#[test]
+fn large_segments_are_not_copied_and_only_the_ends_of_others_are() {
+    for compression in [Compression::None, Compression::GzipBestSpeed, Compression::ZstdBestSpeed] {
+        let world = World::new();
+        let large = [world.segment(0, vec![1; 6 << 20]), world.segment(5, vec![2; 9 << 20])];
+        let uploaded = world.upload(&large, compression, ChunkSizes::from_mib(8)).unwrap();
+        assert_eq!(uploaded.copied_bytes, 0, "{compression}");
+        let odd = [world.segment(0, vec![3; (5 << 20) + 1000]), world.segment(0, vec![4; 3000])];
+        let uploaded = world.upload(&odd, compression, ChunkSizes::from_mib(8)).unwrap();
+        assert_eq!(uploaded.copied_bytes, 1000 + 3000, "{compression}");
+    }
+}
+
+#[test]
+fn bytes_a_second_are_bounded_on_the_way_up_and_down() {
+    let mut world = World::new();
+    let segments: Vec<_> = (0..5).map(|seed| world.segment(0, some_bytes(seed, 90_000))).collect();
+    world.limits.bytes_per_second_max = Some(10_000);
+    let began = world.env.clock.monotonic();
+    let uploaded = world.upload(&segments, Compression::GzipDefault, tiny_sizes()).unwrap();
+    let up = (world.env.clock.monotonic() - began).as_secs();
+    let stored: u64 = uploaded.chunks.iter().map(|chunk| chunk.length).sum();
+    let seconds = stored / 10_000;
+    assert!((seconds - 1..=seconds + 1).contains(&up), "{up} s for {stored} bytes");
+
+    let began = world.env.clock.monotonic();
+    world.fetch(&uploaded.chunks, &uploaded.segments).unwrap();
+    let down = (world.env.clock.monotonic() - began).as_secs();
+    // Threads that wait at the same time each move the one clock on.
+    assert!((seconds / 2 - 1..=seconds + 1).contains(&down), "{down} s for {stored} bytes");
+}
+
+/// Counts what chunks would hold.
+#[derive(Debug, Default)]
+struct Counted {
+    chunks: Vec<u64>,
+    bytes: u64,
+}
+
+impl framer::FrameOut for Counted {
+    fn begin(&mut self, place: Place) -> std::result::Result<(), Halt> {
+        if place == Place::NewChunk {
+            self.chunks.push(u64::from(END_BYTES));
+        }
+        Ok(())
+    }
+
+    fn bytes(&mut self, bytes: Bytes) -> std::result::Result<(), Halt> {
+        self.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn end(&mut self, _: framer::FramePlan) -> std::result::Result<(), Halt> {
+        *self.chunks.last_mut().expect("a frame is in a chunk") += std::mem::take(&mut self.bytes);
+        Ok(())
+    }
+}
+
+/// Whether all chunks but the last are within 5 % of their size.
+fn assert_full(chunks: &[u64], sizes: ChunkSizes) {
+    let bound = sizes.chunk_bytes();
+    let (_, full) = chunks.split_last().expect("there is a chunk");
+    assert!(full.len() >= 2, "several chunks are full: {chunks:?} of {bound}");
+    for length in full {
+        assert!((bound / 100 * 95..=bound).contains(length), "{chunks:?} of {bound}");
+    }
+}
+
+#[test]
+fn chunks_of_every_size_are_filled_within_5_percent() {
+    static PIECE: [u8; 1 << 20] = [0; 1 << 20];
+    for mib in crate::options::CHUNK_MIB_MIN..=crate::options::CHUNK_MIB_MAX {
+        let sizes = ChunkSizes::from_mib(mib);
+        // One segment of more than three chunks; then small ones; then one that is odd.
+        let mut lengths = vec![(mib << 20) * 7 / 2];
+        lengths.extend((0..300).map(|number| number * 997 % (sizes.chunk_bytes() / 40)));
+        lengths.push((mib << 20) + 12_345);
+        let mut framer = Framer::new(Counted::default(), Codec::None, sizes);
+        for (upload, length) in lengths.into_iter().enumerate() {
+            framer.begin_segment(upload, siltstone_lsm::types::Uid([7; 16]), length).unwrap();
+            let mut left = length;
+            while left > 0 {
+                let now = left.min(PIECE.len() as u64);
+                let bytes = &PIECE[..usize::try_from(now).unwrap()];
+                framer.push(Bytes::from_static(bytes)).unwrap();
+                left -= now;
+            }
+        }
+        assert_full(&framer.finish().unwrap().chunks, sizes);
+    }
+}
+
+#[test]
+fn stored_chunks_are_filled_within_5_percent_whatever_the_data() {
+    let sizes = ChunkSizes::from_mib(2);
+    for compression in COMPRESSIONS {
+        let world = World::new();
+        let noise: Vec<u8> =
+            some_bytes(1, 10 << 20).chunks(64).step_by(2).flatten().copied().collect();
+        let half = some_bytes(2, 10 << 20);
+        for bytes in [noise, half] {
+            let small = some_bytes(3, 30_000);
+            let segments = [world.segment(0, small), world.segment(0, bytes)];
+            let uploaded = world.upload(&segments, compression, sizes).unwrap();
+            let chunks: Vec<u64> = uploaded.chunks.iter().map(|chunk| chunk.length).collect();
+            assert_full(&chunks, sizes);
+        }
+    }
+}

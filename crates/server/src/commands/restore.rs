@@ -25,6 +25,8 @@ pub(crate) fn run(args: &RestoreArgs, output: Output) -> Result<()> {
     options.selection = args.selection.selection();
     options.rename.clone_from(&args.rename);
     options.node_mapping.clone_from(&args.node_mapping);
+    options.cpu_percent = args.speed.cpu_percent;
+    options.bytes_per_second_max = args.speed.bytes_per_second;
     let handle = Backups::new(store.clone())?.restore(&backend, id, options)?;
     let summary = follow(&handle, args.wait.then(|| Bar::bytes("restore", Some(0))).as_ref())?;
     store.close()?;

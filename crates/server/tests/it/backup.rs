@@ -34,7 +34,15 @@ fn a_backup_goes_all_the_way_round() {
 #[test]
 fn every_compression_restores() {
     let sandbox = Sandbox::with_rows();
-    for level in ["DefaultCompression", "BestSpeed", "BestCompression", "nocompression"] {
+    for level in [
+        "DefaultCompression",
+        "BestSpeed",
+        "BestCompression",
+        "ZstdDefaultCompression",
+        "ZstdBestSpeed",
+        "ZstdBestCompression",
+        "nocompression",
+    ] {
         let root = format!("root-{level}");
         let create = ["backup", "create", "b", "--compression", level, "--chunk-size", "2"];
         sandbox.run(&[&create[..], &["--root", &root, "--wait"]].concat()).ok();
@@ -89,7 +97,14 @@ fn requests_that_cannot_be_are_refused() {
         run.refused(&["is not in 2..=512"]);
     }
     let run = sandbox.run(&["backup", "create", "b", "--compression", "zip"]);
-    run.refused(&["DefaultCompression, BestSpeed, BestCompression, NoCompression"]);
+    run.refused(&[
+        "DefaultCompression, BestSpeed, BestCompression",
+        "ZstdDefaultCompression, ZstdBestSpeed, ZstdBestCompression, NoCompression",
+    ]);
+    for percent in ["0", "81"] {
+        let run = sandbox.run(&["backup", "create", "b", "--cpu-percent", percent]);
+        run.refused(&["is not in 1..=80"]);
+    }
     assert!(!sandbox.path("backups").exists(), "nothing was made");
 }
 
