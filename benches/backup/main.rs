@@ -95,20 +95,19 @@ fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     let asked = |kind: &str| args.only.as_deref().is_none_or(|only| only == kind);
     for _ in 0..args.pairs {
         if asked("read") {
-            reporter.pair(
-                Meter::run("read", || world.read_files())?,
-                Meter::run("sink", || world.back_up_to_sink(Compression::None, args.cpu_percent))?,
-            )?;
+            let read = Meter::run("read", || world.read_files())?;
+            let sink = || world.back_up_to_sink(Compression::None, args.cpu_percent);
+            reporter.pair((read, Meter::run("sink", sink)?))?;
         }
         if asked("copy") {
             let copy = Meter::run("copy", || world.copy_files())?;
             let folder = Meter::run("folder", || world.back_up_to_folder(args.cpu_percent))?;
-            reporter.pair(copy, folder)?;
+            reporter.pair((copy, folder))?;
         }
         if asked("write") {
             let write = Meter::run("write", || world.write_files())?;
             let restore = Meter::run("restore", || world.restore(args.cpu_percent))?;
-            reporter.pair(write, restore)?;
+            reporter.pair((write, restore))?;
         }
         if asked("codec") {
             let packed = Compression::ALL.into_iter().filter(|one| *one != Compression::None);
@@ -119,7 +118,7 @@ fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
                     let packed = Meter::run(&format!("packed {compression}"), || {
                         world.back_up_to_sink(compression, args.cpu_percent)
                     })?;
-                    reporter.pair(alone, packed)?;
+                    reporter.pair((alone, packed))?;
                 }
             }
         }

@@ -11,7 +11,7 @@ use crate::{Args, world::World};
 /// Clock ticks a second in /proc: fixed at 100 for user space.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-const GIB: f64 = (1_u64 << 30) as f64;
+const GIB: f64 = 1_073_741_824.0;
 
 /// One measurement.
 #[derive(Debug, Serialize)]
@@ -75,7 +75,7 @@ pub(crate) struct Reporter<'a> {
 
 #[derive(Serialize)]
 struct Setup {
-    setup: &'static str,
+    version: &'static str,
     size_mib: u64,
     bytes: u64,
     segments: u64,
@@ -86,12 +86,12 @@ struct Setup {
 }
 
 #[derive(Serialize)]
-struct Pair<'a> {
-    pair: String,
+struct Pair {
+    what: String,
     /// Speed of the second beside that of the first.
     ratio: f64,
-    first: &'a Meter,
-    second: &'a Meter,
+    first: Meter,
+    second: Meter,
 }
 
 impl<'a> Reporter<'a> {
@@ -101,7 +101,7 @@ impl<'a> Reporter<'a> {
 
     pub(crate) fn setup(&mut self, world: &World, args: &Args) -> Result<()> {
         self.line(&Setup {
-            setup: env!("CARGO_PKG_VERSION"),
+            version: env!("CARGO_PKG_VERSION"),
             size_mib: args.size_mib,
             bytes: world.bytes(),
             segments: world.segments(),
@@ -112,12 +112,12 @@ impl<'a> Reporter<'a> {
         })
     }
 
-    pub(crate) fn pair(&mut self, first: Meter, second: Meter) -> Result<()> {
-        let (pair, ratio) = (
+    pub(crate) fn pair(&mut self, (first, second): (Meter, Meter)) -> Result<()> {
+        let (what, ratio) = (
             format!("{} / {}", second.what, first.what),
             second.mib_per_second / first.mib_per_second,
         );
-        self.line(&Pair { pair, ratio, first: &first, second: &second })
+        self.line(&Pair { what, ratio, first, second })
     }
 
     fn line(&mut self, line: &impl Serialize) -> Result<()> {

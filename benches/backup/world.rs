@@ -202,7 +202,7 @@ impl World {
         for (path, length) in &self.files {
             let mut stream = self.disk.open_stream(path, 0..*length)?;
             while let Some(piece) = stream.next_piece()?
-                && pieces.len() < FRAMES * FRAME_BYTES >> 20
+                && pieces.len() < (FRAMES * FRAME_BYTES) >> 20
             {
                 pieces.push(Bytes::copy_from_slice(&piece));
             }

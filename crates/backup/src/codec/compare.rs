@@ -36,7 +36,7 @@ impl<'a> Compare<'a> {
     }
 
     /// Whether nothing is left of the parts.
-    pub(super) fn is_at_end(self) -> bool {
+    pub(super) fn is_at_end(&self) -> bool {
         self.expected.is_empty() && self.parts.as_slice().iter().all(Bytes::is_empty)
     }
 }

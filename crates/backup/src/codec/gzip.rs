@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn members_that_decode_to_other_bytes_are_noticed() {
         let bytes = Bytes::from(b"some bytes, some bytes, and more bytes".repeat(5000));
-        let member = GzipEncoder::new(1).encode(&[bytes.clone()], &mut || true);
+        let member = GzipEncoder::new(1).encode(std::slice::from_ref(&bytes), &mut || true);
         let body = &member[HEADER.len()..member.len() - TRAILER_BYTES];
         let mut window = vec![0; 1000];
         let parts: Vec<Bytes> = bytes.chunks(777).map(Bytes::copy_from_slice).collect();

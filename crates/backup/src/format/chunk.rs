@@ -219,7 +219,7 @@ pub const ZSTD_BLOCK_BYTES_MAX: u32 = 128 << 10;
 /// The most bytes that `plain` bytes take as one Zstandard frame: when they do not compress they are
 /// raw blocks, of which each adds three bytes; an empty one may follow.
 pub const fn zstd_bytes_max(plain: u32) -> u32 {
-    let blocks = plain / ZSTD_BLOCK_BYTES_MAX + 2;
+    let blocks = (plain / ZSTD_BLOCK_BYTES_MAX).saturating_add(2);
     plain.saturating_add(blocks.saturating_mul(3)).saturating_add(ZSTD_WRAP_BYTES)
 }
 
