@@ -10,7 +10,7 @@
 //!   uncompressed backup into a folder.
 //! - `codec`: one thread with one encoder over the store's own bytes, in memory; against `packed`, a
 //!   compressed backup into the backend that forgets.
-//! - `write`: new files of as many bytes, written and synced; against `restore`, from the folder.
+//! - `write`: new files of as many bytes, written and synced; against `restore`, from memory.
 //!
 //! `cpu_process` and `cpu_machine` are processor seconds for a GiB, of this process and of the whole
 //! machine. Without `--bench` (so `cargo test` runs it) all of this takes a moment and prints
@@ -105,6 +105,7 @@ fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
             reporter.pair((copy, folder))?;
         }
         if asked("write") {
+            world.prepare_restore()?;
             let write = Meter::run("write", || world.write_files())?;
             let restore = Meter::run("restore", || world.restore(args.cpu_percent))?;
             reporter.pair((write, restore))?;

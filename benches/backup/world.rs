@@ -11,9 +11,9 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use siltstone_backup::{
     api::Backups,
-    backend::{self, Backend, BackendConfig},
+    backend::{self, Backend, BackendConfig, Depth},
     codec,
-    options::{Compression, CreateOptions, RestoreOptions},
+    options::{CPU_PERCENT_MAX, Compression, CreateOptions, RestoreOptions},
 };
 use siltstone_benches::fill_value;
 use siltstone_io::{
@@ -51,6 +51,8 @@ pub(crate) struct World {
     disk: OsDisk,
     /// The store's files, with their lengths.
     files: Vec<(RelPath, u64)>,
+    /// Holds one uncompressed backup once something is to be restored.
+    memory: Arc<dyn Backend>,
     made: Cell<u32>,
 }
 
@@ -84,7 +86,8 @@ impl World {
             files.push((path, length));
         }
         files.sort();
-        Ok(Self { folder: folder.to_path_buf(), store, disk, files, made: Cell::new(0) })
+        let memory = backend::open(&BackendConfig::Memory)?;
+        Ok(Self { folder: folder.to_path_buf(), store, disk, files, memory, made: Cell::new(0) })
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -166,14 +169,20 @@ impl World {
         Ok(handle.wait()?.progress.bytes_done)
     }
 
-    /// Restores the last backup to the folder into a new store, or makes one first.
+    /// Makes the backup that is restored.
+    pub(crate) fn prepare_restore(&self) -> Result<()> {
+        if self.memory.list("", Depth::One)?.is_empty() {
+            self.back_up(&self.memory, "memory", (Compression::None, CPU_PERCENT_MAX))?;
+        }
+        Ok(())
+    }
+
+    /// Restores the backup from memory into a new store.
     pub(crate) fn restore(&self, percent: u8) -> Result<u64> {
-        let id = format!("folder{}", self.made.get());
-        let backend = self.repository()?;
         let store = Store::open(&self.folder.join("restored"), Options::default())?;
         let mut options = RestoreOptions::default();
         options.cpu_percent = percent;
-        let handle = Backups::new(store.clone())?.restore(&backend, &id, options)?;
+        let handle = Backups::new(store.clone())?.restore(&self.memory, "memory", options)?;
         let bytes = handle.wait()?.progress.bytes_done;
         store.close()?;
         Ok(bytes)

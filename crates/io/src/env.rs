@@ -184,3 +184,32 @@ impl Entropy for SeededEntropy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processor_time_grows_with_work_alone() {
+        let clock = SystemClock::default();
+        let cpu = || clock.thread_cpu().expect("real time");
+        let begin = cpu();
+        clock.sleep(Duration::from_millis(50));
+        assert!(cpu().saturating_sub(begin) < Duration::from_millis(25), "sleep is free");
+        let mut mixed = 1_u64;
+        while cpu().saturating_sub(begin) < Duration::from_millis(5) {
+            mixed = std::hint::black_box(mixed.wrapping_mul(3));
+        }
+        assert!(std::thread::scope(|scope| {
+            let fresh = scope.spawn(cpu).join().expect("it ends");
+            fresh < cpu()
+        }));
+    }
+
+    #[test]
+    fn virtual_time_passes_by_sleeping_and_takes_no_processor() {
+        let clock = ManualClock::default();
+        clock.sleep(Duration::from_secs(7));
+        assert_eq!((clock.monotonic(), clock.thread_cpu()), (Duration::from_secs(7), None));
+    }
+}

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use siltstone_io::env::{Clock, SystemClock};
+use siltstone_io::env::{Clock as _, SystemClock};
 
 use crate::{
     cancel::Cancel,
@@ -245,6 +245,24 @@ mod tests {
         let error = runtime.run(&watch, never).expect_err("canceled");
         assert_eq!(error.kind(), ErrorKind::Canceled);
         raiser.join().unwrap();
+    }
+
+    #[test]
+    fn threads_tell_the_processor_time_they_used() {
+        const WORK: Duration = Duration::from_millis(20);
+        let runtime = Runtime::start().unwrap();
+        let burn = || {
+            let clock = SystemClock::default();
+            while clock.thread_cpu().unwrap_or(WORK) < WORK {}
+            Ok(())
+        };
+        runtime.run(&Watch::default(), blocking(burn)).unwrap();
+        assert!(runtime.cpu() >= WORK, "{:?} beside the async threads", runtime.cpu());
+        let before = runtime.cpu();
+        runtime.run(&Watch::default(), async move { burn() }).unwrap();
+        while runtime.cpu() < before + WORK {
+            std::thread::sleep(Duration::from_millis(1)); // until the thread has nothing to do
+        }
     }
 
     #[test]

@@ -50,6 +50,25 @@ fn assert_streams_work(disk: &OsDisk) {
 }
 
 #[test]
+fn the_work_of_streams_is_counted_where_the_disk_has_a_thread_for_it() {
+    let (_folder, disk) = disk(Settings::default());
+    assert_eq!(disk.stream_work(), StreamWork::default());
+    assert_streams_work(&disk);
+    let (first, moved) = (disk.stream_work(), 2 * 9 * STREAM_PIECE_BYTES as u64);
+    if disk.ring().is_some_and(|_| disk.stream_engine_note().is_none()) {
+        assert!((moved..moved + (1 << 20)).contains(&first.bytes), "{first:?}");
+        assert!(!first.cpu.is_zero());
+        write_file(&disk, "more", &pattern(STREAM_PIECE_BYTES));
+        let second = disk.stream_work();
+        assert!(second.cpu > first.cpu && second.bytes > first.bytes);
+    }
+    let blocking = Settings { engine: StreamEngine::Blocking, ..Settings::default() };
+    let (_folder, disk) = self::disk(blocking);
+    assert_streams_work(&disk);
+    assert_eq!(disk.stream_work(), StreamWork::default());
+}
+
+#[test]
 fn the_ring_starts_with_the_first_stream_and_says_if_it_cannot() {
     let (_folder, disk) = disk(Settings::default());
     assert!(disk.ring.get().is_none());
