@@ -9,7 +9,7 @@
 //! Reads and writes of [`Log`] and [`BlockSource`] may be short, as the operating system's are;
 //! [`crate::exact`] is the one place that loops.
 
-use std::{fmt, io::IoSlice, ops::Range, sync::Arc};
+use std::{fmt, io::IoSlice, ops::Range, sync::Arc, time::Duration};
 
 use crate::{buffer::Piece, error::Result, path::RelPath};
 
@@ -65,6 +65,13 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// # Errors
     /// `NotFound`, or what the system says.
     fn file_len(&self, path: &RelPath) -> Result<u64>;
+
+    /// When a file was last written, since 1970-01-01 UTC by the disk's clock; `None` on a disk that
+    /// has no clock. Nothing of the engine is ordered by it.
+    ///
+    /// # Errors
+    /// `NotFound`, or what the system says.
+    fn modified(&self, path: &RelPath) -> Result<Option<Duration>>;
 
     /// Bytes that an ordinary user may still write.
     ///
