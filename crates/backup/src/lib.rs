@@ -27,6 +27,7 @@ pub mod plan;
 pub mod progress;
 mod repository;
 pub mod restore;
+pub mod retention;
 mod selection;
 pub mod state;
 #[cfg(test)]
