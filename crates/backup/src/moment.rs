@@ -69,7 +69,8 @@ mod tests {
         ] {
             assert_eq!(number(period, last) + 1, number(period, next), "{period:?} {last}");
         }
-        let days = ["2026-12-28T00:00:00Z", "2027-01-03T23:00:00Z"].map(|d| number(Period::Week, d));
+        let days =
+            ["2026-12-28T00:00:00Z", "2027-01-03T23:00:00Z"].map(|d| number(Period::Week, d));
         assert_eq!(days[0], days[1], "a week goes on over the new year");
     }
 

@@ -209,7 +209,10 @@ mod tests {
             (Policy { within: Some(Duration::from_hours(24)), ..none }, &[8, 7, 6]),
             (Policy { within: Some(Duration::ZERO), ..none }, &[8]),
             (Policy { last: Some(0), daily: 2, ..none }, &[8, 5]),
-            (Policy { last: Some(u32::MAX), hourly: u32::MAX, ..none }, &[8, 7, 6, 5, 4, 3, 2, 1, 0]),
+            (
+                Policy { last: Some(u32::MAX), hourly: u32::MAX, ..none },
+                &[8, 7, 6, 5, 4, 3, 2, 1, 0],
+            ),
         ] {
             let expected: Vec<&str> = expected.iter().map(|index| MOMENTS[*index]).collect();
             assert_eq!(kept(policy, &MOMENTS), expected, "{policy:?}");

@@ -15,6 +15,7 @@
 
 mod commit;
 mod notes;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -29,7 +30,8 @@ use siltstone_io::env::Env;
 use self::notes::{About, Condemned, NOTE_BYTES_MAX, decode, encode};
 pub(crate) use self::{
     commit::{CommitOutcome, commit, taken},
-    notes::{IntentHead, RestoreNote},
+    notes::{CONDEMNED_CHUNKS_MAX, IntentHead, RestoreNote},
+    survey::{ChunkObject, CondemnedList, FolderObject},
 };
 use crate::{
     backend::{Backend, Depth, PART_BYTES, PutMode},
