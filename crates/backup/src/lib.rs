@@ -17,6 +17,7 @@ pub mod error;
 pub mod fetch;
 pub mod format;
 pub mod handle;
+pub mod job;
 pub mod journal;
 mod leftovers;
 pub mod moment;
@@ -36,3 +37,4 @@ pub mod show;
 pub mod state;
 #[cfg(test)]
 mod testing;
+pub mod verify;

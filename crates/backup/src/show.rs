@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use siltstone_lsm::{
     catalog::TenantStatus,
-    types::{Counts, TreeId},
+    types::{Counts, SegmentMeta, TreeId},
 };
 
 use crate::{
@@ -86,6 +86,18 @@ pub struct ChunkContents {
     pub frames: u64,
 }
 
+impl TreeContents {
+    /// Counts one segment more.
+    pub(crate) fn add(&mut self, meta: &SegmentMeta) {
+        self.segments += 1;
+        self.bytes += meta.length;
+        self.entries.puts += meta.counts.puts;
+        self.entries.deletes += meta.counts.deletes;
+        self.entries.range_deletes += meta.counts.range_deletes;
+        self.sum = self.sum.wrapping_add(meta.sum);
+    }
+}
+
 impl Contents {
     /// Bytes of its chunks that earlier backups had stored.
     pub fn reused_bytes(&self) -> u64 {
@@ -113,13 +125,7 @@ pub fn show(backend: &Arc<dyn Backend>, id: &str) -> Result<Contents> {
 pub(crate) fn contents(descriptor: Descriptor) -> Contents {
     let mut trees: BTreeMap<TreeId, TreeContents> = BTreeMap::new();
     for segment in &descriptor.segments {
-        let (tree, meta) = (trees.entry(segment.tree).or_default(), &segment.meta);
-        tree.segments += 1;
-        tree.bytes += meta.length;
-        tree.entries.puts += meta.counts.puts;
-        tree.entries.deletes += meta.counts.deletes;
-        tree.entries.range_deletes += meta.counts.range_deletes;
-        tree.sum = tree.sum.wrapping_add(meta.sum);
+        trees.entry(segment.tree).or_default().add(&segment.meta);
     }
     let rows = |tree: TreeId| trees.get(&tree).copied().unwrap_or_default();
     let collections = descriptor.collections.into_iter().map(|collection| CollectionContents {

@@ -21,17 +21,15 @@ mod survey;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use siltstone_io::env::Env;
-
 use self::{
     plan::{Plan, plan},
     survey::Survey,
 };
 use crate::{
     backend::Backend,
-    cancel::Cancel,
     create::PRUNE_GRACE,
     error::{Error, ErrorKind, Result},
+    job::Job,
     names::{BackupId, ChunkId, condemned_object},
     parallel::for_each,
     repository::{CONDEMNED_CHUNKS_MAX, Repository},
@@ -126,7 +124,7 @@ impl Default for PruneOptions {
     }
 }
 
-/// Prunes a repository; see the module. `env` gives identities.
+/// Prunes a repository; see the module.
 ///
 /// # Errors
 /// `NotFound` without a repository; `Invalid` for a grace under the least, or a backend that does
@@ -134,10 +132,9 @@ impl Default for PruneOptions {
 /// refer to any chunk: nothing is changed then; `Canceled`; and those of the backend. A prune that
 /// ended half-way is finished by the next.
 pub fn prune(
-    env: &Env,
+    job: Job<'_>,
     backend: &Arc<dyn Backend>,
     options: &PruneOptions,
-    cancel: &Cancel,
 ) -> Result<PruneReport> {
     if options.grace < GRACE_MIN {
         let message = format!(
@@ -147,12 +144,12 @@ pub fn prune(
         return Err(Error::new(ErrorKind::Invalid, message));
     }
     let patient = Repository::open(backend)?;
-    let repository = patient.cancelable(cancel);
-    let (mark, now) = repository.put_mark(env)?;
+    let repository = patient.cancelable(job.cancel);
+    let (mark, now) = repository.put_mark(job.unique_id())?;
     let pruned = Survey::take(&repository, options, now).and_then(|survey| {
         let plan = plan(survey, options.grace, now);
         if options.mode == Mode::Run {
-            carry_out(env, &repository, &plan, cancel)?;
+            carry_out(job, &repository, &plan)?;
         }
         Ok(plan.report)
     });
@@ -164,10 +161,10 @@ pub fn prune(
 }
 
 /// Does what the plan says. Each step leaves a repository that the next run finishes.
-fn carry_out(env: &Env, repository: &Repository, plan: &Plan, cancel: &Cancel) -> Result<()> {
+fn carry_out(job: Job<'_>, repository: &Repository, plan: &Plan) -> Result<()> {
     let backend = &**repository.backend();
     for (id, attempt) in &plan.backups {
-        cancel.check()?;
+        job.cancel.check()?;
         // Only the very backup that the policy has seen.
         if let Some(config) = repository.config(id)?
             && config.attempt == *attempt
@@ -182,8 +179,8 @@ fn carry_out(env: &Env, repository: &Repository, plan: &Plan, cancel: &Cancel) -
     remove(&chunks)?;
     remove(&plan.lists)?;
     for chunks in plan.condemn.chunks(CONDEMNED_CHUNKS_MAX) {
-        cancel.check()?;
-        repository.put_condemned(&condemned_object(env.unique_id()), chunks.to_vec())?;
+        job.cancel.check()?;
+        repository.put_condemned(&condemned_object(job.unique_id()), chunks.to_vec())?;
     }
     Ok(())
 }

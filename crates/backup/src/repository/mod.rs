@@ -130,12 +130,18 @@ impl Repository {
     pub(crate) fn descriptor(&self, config: Config) -> Result<Descriptor> {
         let mut reader = DescriptorReader::new(config);
         while let Some((object, length)) = reader.next_part() {
-            let Some(bytes) = self.get(&object, length.min(PART_BYTES_MAX))? else {
-                return Err(Error::corrupt(object, "it is missing"));
-            };
-            reader.add(&bytes)?;
+            reader.add(&self.part(&object, length)?)?;
         }
         reader.finish()
+    }
+
+    /// A part of a descriptor, which must be there.
+    ///
+    /// # Errors
+    /// `Corrupt`, naming the part; and those of the backend.
+    pub(crate) fn part(&self, object: &str, length: u64) -> Result<Bytes> {
+        let bytes = self.get(object, length.min(PART_BYTES_MAX))?;
+        bytes.ok_or_else(|| Error::corrupt(object, "it is missing"))
     }
 
     /// The identities of all folders that may be backups, finished or not, in order.
@@ -191,20 +197,28 @@ impl Repository {
     /// # Errors
     /// Those of the backend.
     pub(crate) fn present(&self, chunks: &[Chunk]) -> Result<BTreeSet<ChunkId>> {
-        let mut lengths: BTreeMap<String, u64> = BTreeMap::new();
+        let lengths = self.lengths(chunks)?;
+        let is_there = |chunk: &&Chunk| lengths.get(&chunk.id) == Some(&chunk.length);
+        Ok(chunks.iter().filter(is_there).map(|chunk| chunk.id).collect())
+    }
+
+    /// The lengths in bytes of those among `chunks` that are there; maybe of others, too.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub(crate) fn lengths(&self, chunks: &[Chunk]) -> Result<BTreeMap<ChunkId, u64>> {
+        let mut lengths = BTreeMap::new();
         if chunks.len() > LOOKUPS_MAX {
-            let entries = self.backend.list(CHUNKS, Depth::All)?;
-            lengths.extend(entries.into_iter().map(|entry| (entry.name, entry.length)));
+            for entry in self.backend.list(CHUNKS, Depth::All)? {
+                lengths.extend(ChunkId::parse(&entry.name).map(|id| (id, entry.length)));
+            }
         } else {
             for chunk in chunks {
-                let object = chunk.id.object();
-                if let Some(meta) = self.backend.stat(&object)? {
-                    lengths.insert(object, meta.length);
-                }
+                let meta = self.backend.stat(&chunk.id.object())?;
+                lengths.extend(meta.map(|meta| (chunk.id, meta.length)));
             }
         }
-        let is_there = |chunk: &&Chunk| lengths.get(&chunk.id.object()) == Some(&chunk.length);
-        Ok(chunks.iter().filter(is_there).map(|chunk| chunk.id).collect())
+        Ok(lengths)
     }
 
     /// Says which chunks of earlier backups an attempt relies on, before it does.

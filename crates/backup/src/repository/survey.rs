@@ -5,8 +5,6 @@
 
 use std::time::Duration;
 
-use siltstone_io::env::Env;
-
 use crate::{
     backend::{Depth, ObjectEntry, PutMode},
     error::{Error, ErrorKind, Result},
@@ -59,8 +57,8 @@ impl Repository {
     ///
     /// # Errors
     /// Those of the backend; `Invalid` for one that does not tell when objects were written.
-    pub(crate) fn put_mark(&self, env: &Env) -> Result<(String, Duration)> {
-        let object = condemned_object(env.unique_id());
+    pub(crate) fn put_mark(&self, id: [u8; 16]) -> Result<(String, Duration)> {
+        let object = condemned_object(id);
         self.put_condemned(&object, Vec::new())?;
         let told = self.backend.stat(&object).and_then(|meta| match meta {
             Some(meta) => self.age_of(&object, meta.modified),
