@@ -11,6 +11,8 @@ pub mod api;
 pub mod backend;
 pub mod cancel;
 pub mod codec;
+mod content;
+pub mod copy;
 pub mod create;
 pub mod delete;
 pub mod error;

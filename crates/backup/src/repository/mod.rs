@@ -25,7 +25,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use siltstone_io::env::Env;
+use siltstone_io::env::{Entropy, Env};
 
 use self::notes::{About, Condemned, NOTE_BYTES_MAX, decode, encode};
 pub(crate) use self::{
@@ -74,9 +74,19 @@ impl Repository {
     /// # Errors
     /// As [`Repository::open`], but for `NotFound`.
     pub(crate) fn open_or_create(backend: &Arc<dyn Backend>, env: &Env) -> Result<Self> {
+        Self::open_or_make(backend, &*env.entropy)
+    }
+
+    /// As [`Repository::open_or_create`], where there is no store.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn open_or_make(backend: &Arc<dyn Backend>, entropy: &dyn Entropy) -> Result<Self> {
         let repository = Self { backend: Arc::clone(backend) };
         if repository.about()?.is_none() {
-            let id = format!("{:032x}", u128::from_le_bytes(env.unique_id()));
+            let mut id = [0; 16];
+            entropy.fill(&mut id);
+            let id = format!("{:032x}", u128::from_le_bytes(id));
             let bytes = encode(REPOSITORY, &About::new(id))?;
             match backend.put(REPOSITORY, bytes.into(), PutMode::NoReplace) {
                 Err(error) if error.kind() != ErrorKind::Exists => return Err(error),
