@@ -35,7 +35,7 @@ use crate::{
     options::MEMORY_BYTES_MIN,
     parallel::for_each,
     plan::Base,
-    repository::{CommitOutcome, IntentHead, Repository, commit, is_about_bytes, taken},
+    repository::{CommitOutcome, IntentHead, Repository, commit, taken},
     verify::{VerifyOptions, VerifyReport, verify},
 };
 
@@ -219,23 +219,9 @@ impl Copying<'_> {
 
     /// The backup of the same store in the target that was begun the least time before or after.
     fn nearest(&self, source: &Config) -> Result<Option<Descriptor>> {
-        let mut near: Vec<Config> = Vec::new();
-        for id in self.target.ids()? {
-            match self.target.config(&id) {
-                Ok(config) => near.extend(config.filter(|it| it.store_id == source.store_id)),
-                Err(error) if is_about_bytes(&error) => {} // no base, but no harm either
-                Err(error) => return Err(error),
-            }
-        }
+        let mut near = self.target.backups_of(source.store_id)?;
         near.sort_by_key(|config| source.started_at.duration_since(config.started_at).abs());
-        for config in near {
-            match self.target.descriptor(config) {
-                Ok(descriptor) => return Ok(Some(descriptor)),
-                Err(error) if is_about_bytes(&error) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(None)
+        self.target.first_readable(near)
     }
 
     /// Copies `chunks` under fresh identities, and makes `segments` lie there.

@@ -164,26 +164,37 @@ impl Repository {
         Ok(folders.filter_map(|name| BackupId::new(name).ok()).collect())
     }
 
-    /// The newest backup of a store, by its own clock. A backup that cannot be read is no base.
+    /// The backups of a store that can be read, the newest first by its own clock.
     ///
     /// # Errors
     /// Those of the backend.
-    pub(crate) fn newest_of(&self, store_id: [u8; 16]) -> Result<Option<Config>> {
-        let mut newest: Option<Config> = None;
+    pub(crate) fn backups_of(&self, store_id: [u8; 16]) -> Result<Vec<Config>> {
+        let mut backups: Vec<Config> = Vec::new();
         for id in self.ids()? {
             match self.config(&id) {
-                Ok(Some(config)) if config.store_id == store_id => {
-                    let is_newer = |known: &Config| known.started_at < config.started_at;
-                    if newest.as_ref().is_none_or(is_newer) {
-                        newest = Some(config);
-                    }
-                }
-                Ok(_) => {}
+                Ok(config) => backups.extend(config.filter(|it| it.store_id == store_id)),
+                Err(error) if is_about_bytes(&error) => {} // no base, but no harm either
+                Err(error) => return Err(error),
+            }
+        }
+        backups.sort_by(|a, b| (b.started_at, &b.id).cmp(&(a.started_at, &a.id)));
+        Ok(backups)
+    }
+
+    /// The first of these backups all of which can be read: one may be damaged, or be deleted just
+    /// now.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub(crate) fn first_readable(&self, backups: Vec<Config>) -> Result<Option<Descriptor>> {
+        for config in backups {
+            match self.descriptor(config) {
+                Ok(descriptor) => return Ok(Some(descriptor)),
                 Err(error) if is_about_bytes(&error) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(newest)
+        Ok(None)
     }
 
     /// The chunks that no backup may begin to refer to.

@@ -7,6 +7,8 @@ mod damage;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]
+mod prune;
+#[cfg(test)]
 mod resume;
 #[cfg(test)]
 mod round_trip;
@@ -16,3 +18,5 @@ mod slow;
 mod support;
 #[cfg(test)]
 mod tenants;
+#[cfg(test)]
+mod timed;
