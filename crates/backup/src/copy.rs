@@ -101,7 +101,8 @@ struct Copying<'a> {
 /// # Errors
 /// `NotFound` without the backup; `Exists` if the target has one of that id; `Corrupt` naming the
 /// object when the backup is damaged; `Invalid`; `Canceled`; and those of both backends. Nothing of
-/// the copy is seen then, and its objects are removed, or go with a prune of the target.
+/// the copy is seen then, and its objects are removed, or go with a prune of the target; but for an
+/// error that says that the copy is there.
 pub fn copy(
     job: Job<'_>,
     from: &Arc<dyn Backend>,
@@ -144,7 +145,9 @@ pub fn copy(
     copying.commit(&patient, &config)?;
     // The descriptor protects the chunks now: an intent that stays is ignored once it is old.
     drop(patient.remove_intent(&config.id, config.attempt));
-    let verified = verify(job, to, config.id.as_str(), &VerifyOptions::default())?;
+    let verified = verify(job, to, config.id.as_str(), &VerifyOptions::default());
+    let verified =
+        verified.map_err(|error| error.while_doing("the copy is there, but was not verified"))?;
     let bytes = |chunks: &[Chunk]| chunks.iter().map(|chunk| chunk.length).sum();
     Ok(CopyReport {
         chunks_copied: content.new_chunks.len() as u64,

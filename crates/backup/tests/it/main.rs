@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod cancel;
 #[cfg(test)]
+mod copy;
+#[cfg(test)]
 mod damage;
 #[cfg(test)]
 mod kill;
@@ -20,3 +22,5 @@ mod support;
 mod tenants;
 #[cfg(test)]
 mod timed;
+#[cfg(test)]
+mod verify;
