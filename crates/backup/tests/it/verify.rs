@@ -214,7 +214,11 @@ fn show_tells_what_is_in_a_backup_by_collection_tenant_and_chunk() {
     let tenants: Vec<_> = fish.tenants.iter().map(|it| (it.name.as_str(), it.status)).collect();
     assert_eq!(tenants, [("pond", TenantStatus::Hot), ("sea", TenantStatus::Cold)]);
     for tenant in &fish.tenants {
-        assert_eq!((tenant.rows.entries.puts, tenant.rows.entries.deletes), (399, 1), "a deleted row is one no more");
+        assert_eq!(
+            (tenant.rows.entries.puts, tenant.rows.entries.deletes),
+            (399, 1),
+            "a deleted row is one no more"
+        );
     }
     let own: u64 = first.collections.iter().map(|it| it.own.bytes).sum();
     let tenants: u64 = fish.tenants.iter().map(|it| it.rows.bytes).sum();
