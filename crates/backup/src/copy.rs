@@ -259,7 +259,7 @@ impl Copying<'_> {
             self.job.cancel.check()?;
             let at = |index: usize| starts.get(index).copied().unwrap_or(chunk.length);
             let range = at(frames.start)..at(frames.end);
-            let bytes = self.source.backend().get_range(&from, range.clone())?;
+            let bytes = self.source.backend().get_range(&from, range)?;
             let mut rest = bytes.clone();
             for (index, frame) in
                 chunk.frames.iter().enumerate().take(frames.end).skip(frames.start)
@@ -370,7 +370,7 @@ fn require_chunks(repository: &Repository, chunks: &[Chunk]) -> Result<()> {
 }
 
 fn hex(id: [u8; 16]) -> String {
-    format!("{:032x}", u128::from_be_bytes(id))
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

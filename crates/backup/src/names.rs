@@ -236,7 +236,7 @@ pub(crate) enum BackupObject {
 
 /// The list of condemned chunks with that random identity.
 pub(crate) fn condemned_object(id: [u8; 16]) -> String {
-    format!("{PRUNE}{:032x}.json", u128::from_be_bytes(id))
+    format!("{PRUNE}{}.json", AttemptId(id))
 }
 
 /// Whether an object is a list of condemned chunks, by its name.

@@ -314,7 +314,7 @@ mod tests {
                 let expected: Vec<i64> = all.into_iter().rev().take(count as usize).collect();
                 prop_assert_eq!(kept, expected, "{:?}", reason);
             }
-            let mut reversed = backups.clone();
+            let mut reversed = backups;
             reversed.reverse();
             prop_assert_eq!(keep(&policy, &reversed, now), verdicts);
         }

@@ -107,16 +107,16 @@ fn resolve(list: &[String], all: &[StoredCollection]) -> Result<BTreeMap<String,
     for name in list {
         let (collection, tenant) = split(name);
         let mut is_known = false;
-        for collection in
-            matching(collection, known.keys().copied(), known.contains_key(collection))
-        {
+        let spelled_so = known.get_key_value(collection).map(|(name, _)| *name);
+        for collection in matching(collection, known.keys().copied(), spelled_so) {
             let there = known.get(collection);
             let Some((tenant, there)) = tenant.zip(there) else {
                 named.entry(collection.to_owned()).or_default().whole = true;
                 is_known = true;
                 continue;
             };
-            for tenant in matching(tenant, there.iter().copied(), there.contains(tenant)) {
+            let spelled_so = there.get(tenant).copied();
+            for tenant in matching(tenant, there.iter().copied(), spelled_so) {
                 let of = named.entry(collection.to_owned()).or_default();
                 of.tenants.insert(tenant.to_owned());
                 is_known = true;
@@ -138,18 +138,16 @@ fn resolve(list: &[String], all: &[StoredCollection]) -> Result<BTreeMap<String,
     Err(invalid(format!("{what}: '{unknown}'; the collections are {known}")))
 }
 
-/// The names that a pattern means: the one that is spelled so, if `is_name`; else all that match.
+/// The names that a pattern means: the one that is spelled so, if there is one; else all that match.
 fn matching<'a>(
-    pattern: &'a str,
+    pattern: &str,
     names: impl Iterator<Item = &'a str>,
-    is_name: bool,
+    spelled_so: Option<&'a str>,
 ) -> Vec<&'a str> {
-    if is_name {
-        vec![pattern]
-    } else if pattern.contains(['*', '?']) {
-        names.filter(|name| matches(pattern, name)).collect()
-    } else {
-        Vec::new()
+    match spelled_so {
+        Some(name) => vec![name],
+        None if pattern.contains(['*', '?']) => names.filter(|it| matches(pattern, it)).collect(),
+        None => Vec::new(),
     }
 }
 

@@ -68,8 +68,9 @@ impl Survey {
         survey.verdicts = verdicts(&configs, options, now);
         for config in configs {
             if survey.is_kept(&config.id) {
-                let descriptor = repository.descriptor(config).map_err(explain)?;
-                survey.references.extend(descriptor.chunks.iter().map(|chunk| chunk.id));
+                let descriptor = repository.descriptor_if_there(config).map_err(explain)?;
+                let chunks = descriptor.into_iter().flat_map(|descriptor| descriptor.chunks);
+                survey.references.extend(chunks.map(|chunk| chunk.id));
             }
         }
         survey.lists = repository.condemned_lists().map_err(explain)?;

@@ -8,13 +8,13 @@ use std::time::Duration;
 use crate::{
     backend::{Depth, ObjectEntry, PutMode},
     error::{Error, ErrorKind, Result},
-    format::config::Config,
+    format::{config::Config, descriptor::Descriptor},
     names::{
         AttemptId, BackupId, BackupObject, CHUNKS, ChunkId, PRUNE, condemned_object,
         is_condemned_object,
     },
     repository::{
-        Repository,
+        Repository, is_about_bytes,
         notes::{Condemned, Intent, NOTE_BYTES_MAX, decode, encode},
     },
 };
@@ -139,6 +139,24 @@ impl Repository {
             }
         }
         Ok(lists)
+    }
+
+    /// All that a backup consists of; `None` if it is deleted just now. Should another be made under
+    /// its id in between, then of that one.
+    ///
+    /// # Errors
+    /// As [`Repository::descriptor`], for a backup that is there.
+    pub(crate) fn descriptor_if_there(&self, config: Config) -> Result<Option<Descriptor>> {
+        let (id, attempt) = (config.id.clone(), config.attempt);
+        match self.descriptor(config) {
+            // A backup goes config first: if a part is gone for that reason, the config is, too.
+            Err(error) if is_about_bytes(&error) => match self.config(&id)? {
+                None => Ok(None),
+                Some(config) if config.attempt == attempt => Err(error),
+                Some(config) => self.descriptor_if_there(config),
+            },
+            descriptor => descriptor.map(Some),
+        }
     }
 
     /// Removes a backup: its `backup_config.json` first, so that it is never there without its parts.

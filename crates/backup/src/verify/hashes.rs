@@ -86,7 +86,7 @@ impl Verification<'_> {
                 [] => Err(error),
                 [only] => {
                     bad.extend(only.extents.iter().map(|extent| extent.chunk));
-                    self.problems.add(error);
+                    self.problems.add(&error);
                     Ok(())
                 }
                 several => {
@@ -115,7 +115,7 @@ impl Verification<'_> {
                 Ok(bytes) if frame.hash.is_none_or(|expected| expected == hash(&bytes)) => {}
                 Ok(_) => {
                     let what = format_args!("frame {index}: it does not match its hash");
-                    self.problems.add(Error::corrupt(&object, what));
+                    self.problems.add(&Error::corrupt(&object, what));
                 }
                 Err(error) => self.problems.take(error)?,
             }

@@ -126,8 +126,8 @@ struct Problems {
 }
 
 impl Problems {
-    fn add(&mut self, what: impl ToString) {
-        let what = what.to_string();
+    fn add(&mut self, error: &Error) {
+        let what = error.to_string();
         if !self.listed.contains(&what) {
             self.total += 1;
             if !self.is_full() {
@@ -139,7 +139,7 @@ impl Problems {
     /// Keeps an error that says what is wrong with the backup; gives any other back.
     fn take(&mut self, error: Error) -> Result<()> {
         if is_damage(&error) {
-            self.add(error);
+            self.add(&error);
             return Ok(());
         }
         Err(error)
@@ -192,10 +192,16 @@ pub fn verify(
         elapsed: Duration::ZERO,
     };
     if let Some(descriptor) = verification.objects(&repository, &id, &mut report)? {
-        verification.look_inside(descriptor, &mut report)?;
+        verification.look_inside(&descriptor, &mut report)?;
     }
     job.cancel.check()?;
     let Problems { listed, total } = verification.problems;
+    if total > 0 && matches!(repository.config(&id), Ok(None)) {
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            format!("backup '{id}' was deleted meanwhile"),
+        ));
+    }
     report.problems = listed.into_iter().collect();
     report.problems_total = total;
     report.elapsed = job.elapsed(started);
@@ -203,19 +209,19 @@ pub fn verify(
 }
 
 impl Verification<'_> {
-    fn look_inside(&mut self, descriptor: Descriptor, report: &mut VerifyReport) -> Result<()> {
+    fn look_inside(&mut self, descriptor: &Descriptor, report: &mut VerifyReport) -> Result<()> {
         let total = descriptor.config.totals.segment_bytes;
         match self.options.level {
             Level::Objects => Ok(()),
             // What cannot be restored is read all the same, so that all of the damage is listed.
             Level::Rehearsal if self.problems.total == 0 => {
                 self.job.progress.plan(total, 0);
-                let failed = self.rehearse(&descriptor, report)?;
-                if failed { self.hashes(&descriptor).map(drop) } else { Ok(()) }
+                let failed = self.rehearse(descriptor, report)?;
+                if failed { self.hashes(descriptor).map(drop) } else { Ok(()) }
             }
             Level::Hashes | Level::Rehearsal => {
                 self.job.progress.plan(total, 0);
-                report.bytes = self.hashes(&descriptor)?;
+                report.bytes = self.hashes(descriptor)?;
                 Ok(())
             }
         }

@@ -27,7 +27,7 @@ impl Verification<'_> {
             Ok(None) => return repository.backup(id).map(|_| None),
             Err(error) => return self.problems.take(error).map(|()| None),
         };
-        let Some(descriptor) = self.parts(repository, config, report)? else { return Ok(None) };
+        let Some(descriptor) = self.parts(repository, &config, report)? else { return Ok(None) };
         report.segments = descriptor.segments.len() as u64;
         report.objects += descriptor.chunks.len() as u64;
         let lengths = repository.lengths(&descriptor.chunks)?;
@@ -39,7 +39,7 @@ impl Verification<'_> {
                 None => "it is missing".to_owned(),
             };
             self.bad_chunks.insert(chunk.id);
-            self.problems.add(Error::corrupt(object, what));
+            self.problems.add(&Error::corrupt(object, what));
         }
         Ok(Some(descriptor))
     }
@@ -48,7 +48,7 @@ impl Verification<'_> {
     fn parts(
         &mut self,
         repository: &Repository,
-        config: Config,
+        config: &Config,
         report: &mut VerifyReport,
     ) -> Result<Option<Descriptor>> {
         let mut reader = Some(DescriptorReader::new(config.clone()));

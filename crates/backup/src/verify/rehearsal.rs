@@ -64,7 +64,7 @@ impl Verification<'_> {
             cancel.check()?;
             let name =
                 tenant.map_or_else(|| collection.to_owned(), |it| format!("{collection}/{it}"));
-            match self.tree(&snapshot, (collection, tenant), expected) {
+            match compare(&snapshot, (collection, tenant), expected) {
                 Ok(digest) => report.trees.push(digest),
                 Err(error) => self.problems.take(error.while_doing(format_args!("'{name}'")))?,
             }
@@ -94,33 +94,32 @@ impl Verification<'_> {
             thread::sleep(POLL);
         }
     }
+}
 
-    /// Compares one tree with its segments in the descriptor, and sums up its rows.
-    fn tree(
-        &self,
-        snapshot: &Snapshot,
-        (collection, tenant): (&str, Option<&str>),
-        expected: &TreeContents,
-    ) -> Result<TreeDigest> {
-        let tree = tree_of(snapshot, collection, tenant)?;
-        let mut found = TreeContents::default();
-        let version = &snapshot.view().version;
-        for segment in version.tree(tree).into_iter().flat_map(|tree| tree.segments()) {
-            found.add(&segment.meta);
-        }
-        if found != *expected {
-            let message = format!("restored were {found:?}, the descriptor says {expected:?}");
-            return Err(Error::new(ErrorKind::Corrupt, message));
-        }
-        let digest = snapshot.digest(tree)?;
-        Ok(TreeDigest {
-            collection: collection.to_owned(),
-            tenant: tenant.map(str::to_owned),
-            rows: digest.rows,
-            bytes: digest.bytes,
-            sum: digest.sum,
-        })
+/// Compares one tree with its segments in the descriptor, and sums up its rows.
+fn compare(
+    snapshot: &Snapshot,
+    (collection, tenant): (&str, Option<&str>),
+    expected: &TreeContents,
+) -> Result<TreeDigest> {
+    let tree = tree_of(snapshot, collection, tenant)?;
+    let mut found = TreeContents::default();
+    let version = &snapshot.view().version;
+    for segment in version.tree(tree).into_iter().flat_map(|tree| tree.segments()) {
+        found.add(&segment.meta);
     }
+    if found != *expected {
+        let message = format!("restored were {found:?}, the descriptor says {expected:?}");
+        return Err(Error::new(ErrorKind::Corrupt, message));
+    }
+    let digest = snapshot.digest(tree)?;
+    Ok(TreeDigest {
+        collection: collection.to_owned(),
+        tenant: tenant.map(str::to_owned),
+        rows: digest.rows,
+        bytes: digest.bytes,
+        sum: digest.sum,
+    })
 }
 
 /// The tree of a name, whether it answers or not.

@@ -384,7 +384,9 @@ fn act(place: &Place, act: Act) {
         Act::DeleteOldest | Act::DeleteNewest => {
             let ids = place.ids();
             let id = if matches!(act, Act::DeleteNewest) { ids.first() } else { ids.last() };
-            id.into_iter().for_each(|id| place.delete(id).unwrap());
+            if let Some(id) = id {
+                place.delete(id).unwrap();
+            }
         }
         Act::Prune(count) if !place.objects().is_empty() => {
             let mut options = PruneOptions::default();
@@ -402,7 +404,9 @@ fn acting(place: &Place, mut acts: Vec<(u64, Act)>) -> Arc<dyn Backend> {
     let there = place.clone();
     place.hooked(move |number| {
         let due: Vec<(u64, Act)> = acts.extract_if(.., |(at, _)| *at == number).collect();
-        due.into_iter().for_each(|(_, now)| act(&there, now));
+        for (_, now) in due {
+            act(&there, now);
+        }
     })
 }
 

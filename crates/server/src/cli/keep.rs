@@ -80,6 +80,7 @@ pub(crate) struct ShowArgs {
 #[command(
     after_help = "No other backup is hurt. The space comes back with `siltstone backup prune`."
 )]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct DeleteArgs {
     #[command(flatten)]
     pub(crate) backup: StoredArgs,
@@ -101,6 +102,7 @@ pub(crate) struct DeleteArgs {
     needs are\ncondemned by one run and removed by a later one, after the grace: run it daily.\nExample:\n  \
     siltstone backup prune --root ./backups --keep-daily 7 --keep-weekly 4 --dry-run"
 )]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct PruneArgs {
     #[command(flatten)]
     pub(crate) repository: RepositoryArgs,

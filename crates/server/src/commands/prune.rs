@@ -12,7 +12,7 @@ use crate::{
     cli::{DeleteArgs, PruneArgs},
     commands::{
         backup::repository,
-        work::{confirm, with_bar},
+        work::{ask, with_bar},
     },
     outcome::Output,
     progress::show_bytes,
@@ -23,7 +23,9 @@ use crate::{
 pub(crate) fn delete(args: &DeleteArgs, output: Output) -> Result<()> {
     let (id, backend) = (&args.backup.id, repository(&args.backup.repository)?);
     let place = backend.describe();
-    confirm(format_args!("Delete backup '{id}' in {place}?"), args.yes)?;
+    if !args.yes {
+        ask(format_args!("Delete backup '{id}' in {place}?"))?;
+    }
     let damaged = if args.damaged { Damaged::Remove } else { Damaged::Refuse };
     let deleted = delete_backup(&backend, id, damaged)?;
     let bytes = deleted.config.map(|config| config.totals.chunk_bytes);
@@ -41,16 +43,16 @@ pub(crate) fn run(args: &PruneArgs, output: Output) -> Result<()> {
     let backend = repository(&args.repository)?;
     let mut options = args.options();
     if !args.dry_run && !args.yes && !options.policy.is_empty() {
-        let mut dry = options.clone();
-        dry.mode = Mode::DryRun;
-        let would = with_bar("prune", |job| prune(job, &backend, &dry))?;
+        options.mode = Mode::DryRun;
+        let would = with_bar("prune", |job| prune(job, &backend, &options))?;
+        options.mode = Mode::Run;
         let doomed: Vec<String> = (would.verdicts.iter())
             .filter(|verdict| !verdict.is_kept())
             .map(|verdict| format!("'{}'", verdict.id))
             .collect();
         if !doomed.is_empty() {
             let (names, place) = (doomed.join(", "), backend.describe());
-            confirm(format_args!("Delete {names} in {place}?"), false)?;
+            ask(format_args!("Delete {names} in {place}?"))?;
         }
     }
     if args.dry_run {
@@ -61,26 +63,21 @@ pub(crate) fn run(args: &PruneArgs, output: Output) -> Result<()> {
 }
 
 fn report_text(report: &PruneReport, mode: Mode) -> String {
-    let mut text = String::new();
-    for verdict in &report.verdicts {
-        let (what, why) = if verdict.is_kept() {
-            ("keep", format!("  {}", reasons(verdict).join(", ")))
-        } else {
-            ("delete", String::new())
-        };
-        text.push_str(&format!("{what} {}  {:.0}{why}\n", verdict.id, verdict.at));
-    }
+    let verdict = |verdict: &Verdict| {
+        let (what, why) = if verdict.is_kept() { ("keep", "  ") } else { ("delete", "") };
+        format!("{what} {}  {:.0}{why}{}", verdict.id, verdict.at, reasons(verdict).join(", "))
+    };
+    let mut lines: Vec<String> = report.verdicts.iter().map(verdict).collect();
     if mode == Mode::DryRun {
-        let objects = report.changes.iter().filter_map(|change| match change {
-            Change::RemoveObject(object) => Some(format!("remove {object}\n")),
-            Change::RemoveChunk(chunk) => Some(format!("remove {}\n", chunk.object())),
-            Change::CondemnChunk(chunk) => Some(format!("condemn {}\n", chunk.object())),
+        lines.extend(report.changes.iter().filter_map(|change| match change {
+            Change::RemoveObject(object) => Some(format!("remove {object}")),
+            Change::RemoveChunk(chunk) => Some(format!("remove {}", chunk.object())),
+            Change::CondemnChunk(chunk) => Some(format!("condemn {}", chunk.object())),
             _ => None,
-        });
-        text.extend(objects);
+        }));
     }
     let verb = if mode == Mode::DryRun { "would remove" } else { "removed" };
-    text.push_str(&format!(
+    lines.push(format!(
         "{verb} {}, {}; {} condemned now, {} before; {} in use",
         tally(report.removed),
         counted(leftovers(report), "other object"),
@@ -88,7 +85,7 @@ fn report_text(report: &PruneReport, mode: Mode) -> String {
         tally(report.waiting),
         tally(report.live),
     ));
-    text
+    lines.join("\n")
 }
 
 fn tally(tally: Tally) -> String {

@@ -19,18 +19,16 @@ use crate::{
 /// Runs the command.
 pub(crate) fn run(args: &ShowArgs, output: Output) -> Result<()> {
     let contents = show(&repository(&args.backup.repository)?, &args.backup.id)?;
-    let mut text = head_text(&contents);
+    let mut lines = vec![head_text(&contents)];
     let mut json = head_json(&contents);
     for collection in &contents.collections {
-        text.push_str(&collection_text(collection));
+        lines.extend(collection_lines(collection));
     }
     if args.chunks {
-        for chunk in &contents.chunks {
-            text.push_str(&chunk_text(chunk));
-        }
+        lines.extend(contents.chunks.iter().map(chunk_text));
         json["chunk_list"] = contents.chunks.iter().map(chunk_json).collect();
     }
-    output.result(text.trim_end(), &json)
+    output.result(&lines.join("\n"), &json)
 }
 
 fn head_text(contents: &Contents) -> String {
@@ -42,7 +40,7 @@ fn head_text(contents: &Contents) -> String {
          begun {:.0}, completed {:.0}, by siltstone {}, attempt {}\n  \
          all commits up to sequence {}\n  \
          {} in {}\n  \
-         {} in {} ({} uploaded, {} reused), {share} % of the archives\n",
+         {} in {} ({} uploaded, {} reused), {share} % of the archives",
         config.id,
         hex(config.store_id),
         config.node,
@@ -60,14 +58,13 @@ fn head_text(contents: &Contents) -> String {
     )
 }
 
-fn collection_text(collection: &CollectionContents) -> String {
-    let mut text = format!("{}  {}\n", collection.name, tree_text(&collection.own));
-    for tenant in &collection.tenants {
-        let (name, rows) = (&tenant.name, tree_text(&tenant.rows));
-        let status = status_name(tenant.status);
-        text.push_str(&format!("{}/{name}  {status}, {rows}\n", collection.name));
-    }
-    text
+fn collection_lines(collection: &CollectionContents) -> Vec<String> {
+    let name = &collection.name;
+    let tenants = collection.tenants.iter().map(|tenant| {
+        let (status, rows) = (status_name(tenant.status), tree_text(&tenant.rows));
+        format!("{name}/{}  {status}, {rows}", tenant.name)
+    });
+    std::iter::once(format!("{name}  {}", tree_text(&collection.own))).chain(tenants).collect()
 }
 
 fn tree_text(tree: &TreeContents) -> String {
@@ -80,7 +77,7 @@ fn tree_text(tree: &TreeContents) -> String {
 fn chunk_text(chunk: &ChunkContents) -> String {
     let (codec, frames) = (codec_name(chunk.codec), counted(chunk.frames, "frame"));
     format!(
-        "chunk {}  {codec}, {} of {}, {frames}\n",
+        "chunk {}  {codec}, {} of {}, {frames}",
         chunk.id,
         show_bytes(chunk.bytes),
         show_bytes(chunk.plain_bytes)
@@ -143,5 +140,5 @@ fn percent(part: u64, whole: u64) -> u64 {
 }
 
 fn hex(id: [u8; 16]) -> String {
-    format!("{:032x}", u128::from_be_bytes(id))
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -42,7 +42,7 @@ fn report_text(report: &VerifyReport) -> String {
         Level::Objects => String::new(),
         _ => format!(", {} read", show_bytes(report.bytes)),
     };
-    let mut text = format!(
+    let mut lines = vec![format!(
         "backup '{}' is {} at level {}: {}, {}{read}, {:.2} s",
         report.id,
         if report.is_sound() { "sound" } else { "damaged" },
@@ -50,20 +50,17 @@ fn report_text(report: &VerifyReport) -> String {
         counted(report.objects, "object"),
         counted(report.segments, "segment"),
         report.elapsed.as_secs_f64(),
-    );
+    )];
     for tree in &report.trees {
         let (rows, bytes) = (counted(tree.rows, "row"), show_bytes(tree.bytes));
-        text.push_str(&format!("\n{}  {rows}, {bytes}, digest {:032x}", named(tree), tree.sum));
+        lines.push(format!("{}  {rows}, {bytes}, digest {:032x}", named(tree), tree.sum));
     }
-    for problem in &report.problems {
-        text.push('\n');
-        text.push_str(problem);
-    }
+    lines.extend(report.problems.iter().cloned());
     let more = report.problems_total.saturating_sub(report.problems.len() as u64);
     if more > 0 {
-        text.push_str(&format!("\nand {more} more"));
+        lines.push(format!("and {more} more"));
     }
-    text
+    lines.join("\n")
 }
 
 fn named(tree: &TreeDigest) -> String {

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     io::{self, BufRead, IsTerminal, Write},
-    thread,
+    panic, thread,
     time::Duration,
 };
 
@@ -41,15 +41,11 @@ pub(crate) fn with_bar<T: Send>(
         worker.join()
     });
     bar.finish();
-    let done = done.map_err(|_| anyhow::anyhow!("the program has a bug; please report it"))?;
-    Ok(done?)
+    Ok(done.unwrap_or_else(|bug| panic::resume_unwind(bug))?)
 }
 
-/// Goes on if the user wants it so: by `yes`, or by an answer on the terminal.
-pub(crate) fn confirm(question: impl fmt::Display, yes: bool) -> Result<()> {
-    if yes {
-        return Ok(());
-    }
+/// Goes on if the user wants it so: asks on the terminal, and fails where there is none.
+pub(crate) fn ask(question: impl fmt::Display) -> Result<()> {
     if !io::stdin().is_terminal() {
         let message = format!("{question} Nobody can be asked: pass --yes");
         return Err(Error::new(ErrorKind::Invalid, message).into());
