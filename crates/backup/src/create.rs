@@ -217,12 +217,13 @@ impl Making<'_> {
         };
         let mut base = Base::default();
         // The journal knows it without a look at all backups of the repository.
-        let newest = match leftovers.last_success(&self.repository, cut.store_id)? {
-            Some(config) => Some(config),
-            None => self.repository.newest_of(cut.store_id)?,
+        let known = leftovers.last_success(&self.repository, cut.store_id)?;
+        let newest = match self.repository.first_readable(known.into_iter().collect())? {
+            Some(newest) => Some(newest),
+            None => self.repository.first_readable(self.repository.backups_of(cut.store_id)?)?,
         };
-        if let Some(config) = newest {
-            base.add(&self.repository.descriptor(config)?);
+        if let Some(newest) = newest {
+            base.add(&newest);
         }
         leftovers.add_to(&mut base);
         let condemned = self.repository.condemned()?;

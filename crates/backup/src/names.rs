@@ -152,6 +152,13 @@ impl Default for NodeName {
 }
 
 impl ChunkId {
+    /// The chunk that `object` holds, if its name fits.
+    pub(crate) fn parse(object: &str) -> Option<Self> {
+        let hex = object.strip_prefix(CHUNKS)?.split_once('/')?.1;
+        let id = parse_hex(hex).map(Self)?;
+        (id.object() == object).then_some(id)
+    }
+
     /// The object that holds the chunk.
     pub fn object(&self) -> String {
         format!("{CHUNKS}{:02x}/{self}", self.0[0])
@@ -186,15 +193,62 @@ impl BackupId {
         parse_hex(hex).map(AttemptId)
     }
 
+    /// What `object` is, if its name fits an object of this backup.
+    pub(crate) fn parse(&self, object: &str) -> Option<BackupObject> {
+        let name = object.strip_prefix(self.as_str())?.strip_prefix('/')?;
+        let parsed = match name.split_once('/') {
+            None if object == self.config_object() => BackupObject::Config,
+            None if object == self.restore_object() => BackupObject::RestoreNote,
+            None => BackupObject::Intent(self.parse_intent(object)?),
+            Some((node, part)) => {
+                let part = part.strip_prefix(PART_PREFIX)?.strip_suffix(PART_SUFFIX)?;
+                let (attempt, number) = part.split_once('-')?;
+                let (attempt, number) = (AttemptId::new(attempt).ok()?, number.parse().ok()?);
+                let spelled = self.part_object(&NodeName::new(node).ok()?, attempt, number);
+                if spelled != object {
+                    return None; // such as a number with a sign
+                }
+                BackupObject::Part(attempt, number)
+            }
+        };
+        Some(parsed)
+    }
+
     /// Part `number` of the descriptor of a node. It names the attempt, so that two attempts of one
     /// backup never write one object: the loser cannot spoil what the winner committed.
     pub fn part_object(&self, node: &NodeName, attempt: AttemptId, number: u32) -> String {
-        format!("{self}/{node}/backup-{attempt}-{number}.jsonl")
+        format!("{self}/{node}/{PART_PREFIX}{attempt}-{number}{PART_SUFFIX}")
     }
+}
+
+/// What an object in the folder of a backup is, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BackupObject {
+    /// The descriptor of the whole backup.
+    Config,
+    /// The record of its last restore.
+    RestoreNote,
+    /// The intent of an attempt.
+    Intent(AttemptId),
+    /// A part of an attempt's descriptor, by its number.
+    Part(AttemptId, u32),
+}
+
+/// The list of condemned chunks with that random identity.
+pub(crate) fn condemned_object(id: [u8; 16]) -> String {
+    format!("{PRUNE}{}.json", AttemptId(id))
+}
+
+/// Whether an object is a list of condemned chunks, by its name.
+pub(crate) fn is_condemned_object(object: &str) -> bool {
+    let name = object.strip_prefix(PRUNE).and_then(|name| name.strip_suffix(".json"));
+    name.is_some_and(|hex| parse_hex(hex).is_some())
 }
 
 const INTENT_PREFIX: &str = "intent-";
 const INTENT_SUFFIX: &str = ".json";
+const PART_PREFIX: &str = "backup-";
+const PART_SUFFIX: &str = ".jsonl";
 
 fn is_plain(name: &str) -> bool {
     (1..=NAME_BYTES_MAX).contains(&name.len())
@@ -246,6 +300,40 @@ mod tests {
         {
             assert!(ChunkId::new(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn only_names_that_are_spelled_as_we_do_are_recognised() {
+        let (id, attempt) = (BackupId::new("b").unwrap(), AttemptId([0x1f; 16]));
+        let part = id.part_object(&NodeName::default(), attempt, 12);
+        assert_eq!(id.parse(&part), Some(BackupObject::Part(attempt, 12)));
+        assert_eq!(id.parse("b/backup_config.json"), Some(BackupObject::Config));
+        assert_eq!(id.parse("b/restore_config.json"), Some(BackupObject::RestoreNote));
+        let intent = id.intent_object(attempt);
+        assert_eq!(id.parse(&intent), Some(BackupObject::Intent(attempt)));
+        for stranger in [
+            "b/notes.txt".to_owned(),
+            "c/backup_config.json".to_owned(),
+            "b".to_owned(),
+            part.replace("-12", "-+12"),
+            part.replace("-12", "-012"),
+            part.replace("node1", "."),
+            part.replace("node1/", "node1/deep/"),
+            part.replace("1f", "1F"),
+        ] {
+            assert_eq!(id.parse(&stranger), None, "{stranger}");
+        }
+        let chunk = ChunkId([0xab; 16]);
+        assert_eq!(ChunkId::parse(&chunk.object()), Some(chunk));
+        for stranger in
+            [chunk.object().replace("/ab/", "/ac/"), chunk.object() + "x", chunk.to_string()]
+        {
+            assert_eq!(ChunkId::parse(&stranger), None, "{stranger}");
+        }
+        let list = condemned_object([7; 16]);
+        assert_eq!(list, format!(".prune/{}.json", "07".repeat(16)));
+        assert!(is_condemned_object(&list));
+        assert!(!is_condemned_object(".prune/1.json") && !is_condemned_object(&list[1..]));
     }
 
     #[test]

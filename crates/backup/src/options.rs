@@ -93,8 +93,9 @@ impl FromStr for Compression {
     }
 }
 
-/// What an operation concerns, by exact names: `COLLECTION`, or `COLLECTION/TENANT`. At most one
-/// list may hold names; with neither, it is everything.
+/// What an operation concerns, by name: `COLLECTION`, or `COLLECTION/TENANT`. In either part `*` stands
+/// for any characters and `?` for one, unless a name is spelled so. At most one list may hold names;
+/// with neither, it is everything.
 ///
 /// A collection of which only tenants are included has no rows of its own in the result.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use std::{
 };
 
 use siltstone_lsm::{
-    types::{Hash, TreeId},
+    types::{Hash, SegmentMeta, TreeId},
     version::Segment,
 };
 
@@ -87,6 +87,12 @@ impl Base {
         self.segments.entry(segment.meta.hash).or_insert_with(|| segment.clone());
     }
 
+    /// The segments to refer to: those whose chunks are all `usable`, and still at least half alive.
+    pub(crate) fn reusable(&self, usable: &BTreeSet<ChunkId>) -> Reusable<'_> {
+        let serving = self.half_alive().intersection(usable).copied().collect();
+        Reusable { base: self, serving }
+    }
+
     /// The chunks of which at least half is still needed by the segments of the base. The plan
     /// needs no more of them than these do, or it would not find it here.
     fn half_alive(&self) -> BTreeSet<ChunkId> {
@@ -110,6 +116,23 @@ impl Base {
             is_half_alive(live, chunk)
         };
         self.chunks.iter().filter(alive).map(|chunk| chunk.id).collect()
+    }
+}
+
+/// Segments of a base that a backup may refer to.
+#[derive(Debug)]
+pub(crate) struct Reusable<'a> {
+    base: &'a Base,
+    serving: BTreeSet<ChunkId>,
+}
+
+impl Reusable<'_> {
+    /// The stored segment with the same bytes.
+    pub(crate) fn find(&self, meta: &SegmentMeta) -> Option<&StoredSegment> {
+        self.base.segments.get(&meta.hash).filter(|stored| {
+            let same = stored.meta.uid == meta.uid && stored.meta.length == meta.length;
+            same && stored.extents.iter().all(|extent| self.serving.contains(&extent.chunk))
+        })
     }
 }
 
@@ -173,18 +196,13 @@ pub struct Plan {
 /// are still at least half alive, else uploaded.
 pub fn plan(mut segments: Vec<Arc<Segment>>, base: &Base, usable: &BTreeSet<ChunkId>) -> Plan {
     segments.sort_by_key(|segment| (segment.level, segment.file.id, segment.offset, segment.tree));
-    let alive = base.half_alive();
-    let serves = |chunk: &ChunkId| usable.contains(chunk) && alive.contains(chunk);
+    let reusable = base.reusable(usable);
     let mut plan = Plan::default();
     let mut uploads: BTreeMap<Hash, usize> = BTreeMap::new();
     let mut used = BTreeSet::new();
     for segment in segments {
         let (tree, level, meta) = (segment.tree, segment.level, &segment.meta);
-        let stored = base.segments.get(&meta.hash).filter(|stored| {
-            let same = stored.meta.uid == meta.uid && stored.meta.length == meta.length;
-            same && stored.extents.iter().all(|extent| serves(&extent.chunk))
-        });
-        if let Some(stored) = stored {
+        if let Some(stored) = reusable.find(meta) {
             let extents = stored.extents.clone();
             used.extend(extents.iter().map(|extent| extent.chunk));
             plan.reused_bytes += meta.length;

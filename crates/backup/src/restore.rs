@@ -28,7 +28,7 @@ use crate::{
     names::BackupId,
     operation::{End, FREE_BYTES_RESERVE, Operation, Summary},
     options::RestoreOptions,
-    pace::Limits,
+    pace::{Host, Limits},
     repository::{Repository, RestoreNote},
     selection::{Selected, rename, select, tree_reports},
     state::State,
@@ -137,7 +137,7 @@ fn restore(operation: &Operation, job: RestoreJob) -> Result<Summary> {
     require_chunks(&repository, &chunks)?;
     let (cpu_percent, bytes_per_second_max) = (options.cpu_percent, options.bytes_per_second_max);
     let fetch = Fetch {
-        env: &operation.env,
+        host: Host::from(&operation.env),
         backend: &**repository.backend(),
         cancel,
         progress,

@@ -1,7 +1,9 @@
 //! Which collections and tenants an operation concerns, and the names they get: pure functions of
 //! what there is.
 //!
-//! A name is `COLLECTION`, or `COLLECTION/TENANT` for one tenant; neither part can hold a `/`.
+//! A name is `COLLECTION`, or `COLLECTION/TENANT` for one tenant; neither part can hold a `/`. Either
+//! part may be a pattern: `*` stands for any characters, `?` for one. A part that is spelled like a
+//! name that is there means that one alone, since names may hold these characters too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -55,34 +57,26 @@ pub(crate) fn tree_reports(selected: &[Selected]) -> (Vec<TreeReport>, BTreeMap<
 
 /// What one list of a selection says of a collection.
 #[derive(Debug, Default)]
-struct Named<'a> {
+struct Named {
     whole: bool,
-    tenants: BTreeSet<&'a str>,
+    tenants: BTreeSet<String>,
 }
 
 /// The chosen ones of `all`, in its order.
 ///
 /// # Errors
-/// `Invalid` when both lists hold names, when a listed name is not in `all` (every such name is in
-/// the message), or when nothing is left although `all` is not empty.
+/// `Invalid` when both lists hold names, when a listed name or pattern matches nothing in `all`
+/// (every such one is in the message), or when nothing is left although `all` is not empty.
 pub(crate) fn select(selection: &Selection, all: Vec<StoredCollection>) -> Result<Vec<Selected>> {
     let Selection { include, exclude } = selection;
     if !include.is_empty() && !exclude.is_empty() {
         return Err(invalid("include and exclude cannot be used together".to_owned()));
     }
     let (including, list) = if include.is_empty() { (false, exclude) } else { (true, include) };
-    check_known(list, &all)?;
-    let mut named: BTreeMap<&str, Named<'_>> = BTreeMap::new();
-    for (collection, tenant) in list.iter().map(|name| split(name)) {
-        let entry = named.entry(collection).or_default();
-        match tenant {
-            None => entry.whole = true,
-            Some(tenant) => _ = entry.tenants.insert(tenant),
-        }
-    }
+    let named = resolve(list, &all)?;
     let nothing_there = all.is_empty();
     let keep = |mut collection: StoredCollection| {
-        let own_rows = match named.get(collection.name.as_str()) {
+        let own_rows = match named.get(&collection.name) {
             None if including => return None,
             Some(named) if named.whole && !including => return None,
             Some(named) if !named.whole => {
@@ -101,23 +95,39 @@ pub(crate) fn select(selection: &Selection, all: Vec<StoredCollection>) -> Resul
     Ok(selected)
 }
 
-fn check_known(list: &[String], all: &[StoredCollection]) -> Result<()> {
-    if list.is_empty() {
-        return Ok(());
-    }
+/// What the names and patterns of a list mean, by collection.
+fn resolve(list: &[String], all: &[StoredCollection]) -> Result<BTreeMap<String, Named>> {
     let mut known: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for collection in all {
+    for collection in all.iter().filter(|_| !list.is_empty()) {
         let tenants = collection.tenants.iter().map(|tenant| tenant.name.as_str());
         known.insert(&collection.name, tenants.collect());
     }
-    let is_unknown = |name: &&str| {
+    let mut named: BTreeMap<String, Named> = BTreeMap::new();
+    let mut unknown = Vec::new();
+    for name in list {
         let (collection, tenant) = split(name);
-        let found = known.get(collection);
-        found.is_none_or(|tenants| tenant.is_some_and(|tenant| !tenants.contains(tenant)))
-    };
-    let unknown: Vec<&str> = list.iter().map(String::as_str).filter(is_unknown).collect();
+        let mut is_known = false;
+        let spelled_so = known.get_key_value(collection).map(|(name, _)| *name);
+        for collection in matching(collection, known.keys().copied(), spelled_so) {
+            let there = known.get(collection);
+            let Some((tenant, there)) = tenant.zip(there) else {
+                named.entry(collection.to_owned()).or_default().whole = true;
+                is_known = true;
+                continue;
+            };
+            let spelled_so = there.get(tenant).copied();
+            for tenant in matching(tenant, there.iter().copied(), spelled_so) {
+                let of = named.entry(collection.to_owned()).or_default();
+                of.tenants.insert(tenant.to_owned());
+                is_known = true;
+            }
+        }
+        if !is_known {
+            unknown.push(name.as_str());
+        }
+    }
     if unknown.is_empty() {
-        return Ok(());
+        return Ok(named);
     }
     let what = if unknown.iter().any(|name| name.contains('/')) {
         "no such collection or tenant"
@@ -126,6 +136,47 @@ fn check_known(list: &[String], all: &[StoredCollection]) -> Result<()> {
     };
     let (unknown, known) = (unknown.join("', '"), listed(known.keys()));
     Err(invalid(format!("{what}: '{unknown}'; the collections are {known}")))
+}
+
+/// The names that a pattern means: the one that is spelled so, if there is one; else all that match.
+fn matching<'a>(
+    pattern: &str,
+    names: impl Iterator<Item = &'a str>,
+    spelled_so: Option<&'a str>,
+) -> Vec<&'a str> {
+    match spelled_so {
+        Some(name) => vec![name],
+        None if pattern.contains(['*', '?']) => names.filter(|it| matches(pattern, it)).collect(),
+        None => Vec::new(),
+    }
+}
+
+/// Whether a name is as a pattern says: `*` is any characters, also none; `?` is one.
+fn matches(pattern: &str, name: &str) -> bool {
+    let (mut pattern, mut name) = (pattern.chars(), name.chars());
+    // Where to go on when what follows the last star does not match: one more character is its own.
+    let mut star = None;
+    loop {
+        let (mut pattern_rest, mut name_rest) = (pattern.clone(), name.clone());
+        match (pattern_rest.next(), name_rest.next()) {
+            (Some('*'), _) => {
+                star = Some((pattern_rest.clone(), name.clone()));
+                pattern = pattern_rest;
+            }
+            (Some(wanted), Some(found)) if wanted == '?' || wanted == found => {
+                (pattern, name) = (pattern_rest, name_rest);
+            }
+            (None, None) => return true,
+            _ => {
+                let Some((after, mut taken)) = star.take() else { return false };
+                if taken.next().is_none() {
+                    return false;
+                }
+                (pattern, name) = (after.clone(), taken.clone());
+                star = Some((after, taken));
+            }
+        }
+    }
 }
 
 /// Gives new names: (collection, or one of its tenants as COLLECTION/TENANT; the new name of that).

@@ -66,6 +66,13 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// `NotFound`, or what the system says.
     fn file_len(&self, path: &RelPath) -> Result<u64>;
 
+    /// When a file was last written, since 1970-01-01 UTC by the disk's clock; `None` on a disk that
+    /// has no clock. Nothing of the engine is ordered by it.
+    ///
+    /// # Errors
+    /// `NotFound`, or what the system says.
+    fn modified(&self, path: &RelPath) -> Result<Option<Duration>>;
+
     /// Bytes that an ordinary user may still write.
     ///
     /// # Errors

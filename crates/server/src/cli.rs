@@ -1,5 +1,7 @@
 //! The command line: what can be asked, and the help that explains it.
 
+mod keep;
+
 use std::{fmt, path::PathBuf};
 
 use clap::{
@@ -9,6 +11,8 @@ use clap::{
 use siltstone_backup::options::{
     CHUNK_MIB_MAX, CHUNK_MIB_MIN, CPU_PERCENT_MAX, CPU_PERCENT_MIN, Compression, Selection,
 };
+
+pub(crate) use self::keep::{CopyArgs, DeleteArgs, PruneArgs, ShowArgs, VerifyArgs};
 
 /// A storage engine whose live backups never pause a writer.
 #[derive(Debug, Parser)]
@@ -174,6 +178,16 @@ pub(crate) enum BackupCommand {
     Cancel(CancelArgs),
     /// List the backups of a repository, the newest first.
     List(RepositoryArgs),
+    /// Print everything a backup says of itself: collections, tenants, sizes, times.
+    Show(ShowArgs),
+    /// Check that a backup is whole, down to every byte, or that it restores.
+    Verify(VerifyArgs),
+    /// Copy a backup to another repository.
+    Copy(CopyArgs),
+    /// Delete one backup.
+    Delete(DeleteArgs),
+    /// Delete the backups that no rule keeps, and free the space that no backup needs.
+    Prune(PruneArgs),
 }
 
 /// Where backups are kept.
@@ -214,8 +228,8 @@ pub(crate) struct CancelArgs {
 /// Which collections and tenants.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct SelectionArgs {
-    /// Only these: COLLECTION or COLLECTION/TENANT, separated by commas; may be repeated
-    /// [default: all].
+    /// Only these: COLLECTION or COLLECTION/TENANT, separated by commas; may be repeated; `*` stands
+    /// for any characters, `?` for one [default: all].
     #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with = "exclude")]
     include: Vec<String>,
 

@@ -41,6 +41,11 @@ fn run(command: Command, output: Output) -> anyhow::Result<()> {
         Command::Backup(BackupCommand::Status(args)) => commands::backup::status(&args, output),
         Command::Backup(BackupCommand::Cancel(args)) => commands::backup::cancel(&args, output),
         Command::Backup(BackupCommand::List(args)) => commands::backup::list(&args, output),
+        Command::Backup(BackupCommand::Show(args)) => commands::show::run(&args, output),
+        Command::Backup(BackupCommand::Verify(args)) => commands::verify::run(&args, output),
+        Command::Backup(BackupCommand::Copy(args)) => commands::copy::run(&args, output),
+        Command::Backup(BackupCommand::Delete(args)) => commands::prune::delete(&args, output),
+        Command::Backup(BackupCommand::Prune(args)) => commands::prune::run(&args, output),
         Command::Restore(args) => commands::restore::run(&args, output),
     }
 }

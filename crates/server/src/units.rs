@@ -35,6 +35,21 @@ fn explain(text: &str) -> String {
     format!("'{text}' is not a size; write a number of bytes, or such as 64MiB, 2GiB, 500MB")
 }
 
+const AGES: [(&str, u64); 4] = [("h", 1), ("d", 24), ("w", 7 * 24), ("y", 366 * 24)];
+
+/// Reads an age: a number and `h`, `d`, `w` or `y` for hours, days, weeks or years.
+///
+/// # Errors
+/// A sentence for the user when it is not one.
+pub(crate) fn parse_age(text: &str) -> Result<Duration, String> {
+    let explain = || format!("'{text}' is not an age; write such as 36h, 7d, 8w or 1y");
+    let age = AGES.iter().find_map(|(unit, hours)| Some((text.strip_suffix(unit)?, hours)));
+    let (number, hours) = age.ok_or_else(explain)?;
+    let plain = number.bytes().all(|byte| byte.is_ascii_digit());
+    let number: u32 = number.parse().ok().filter(|_| plain).ok_or_else(explain)?;
+    Ok(Duration::from_hours(u64::from(number) * hours))
+}
+
 /// How many of something: `1 chunk`, `2 chunks`.
 pub(crate) fn counted(count: u64, noun: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
@@ -51,6 +66,17 @@ pub(crate) fn show_rate(bytes: u64, time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ages_are_read_with_their_units() {
+        assert_eq!(parse_age("36h"), Ok(Duration::from_hours(36)));
+        assert_eq!(parse_age("7d"), Ok(Duration::from_hours(7 * 24)));
+        assert_eq!(parse_age("8w"), Ok(Duration::from_hours(8 * 7 * 24)));
+        assert_eq!(parse_age("1y"), Ok(Duration::from_hours(366 * 24)));
+        for bad in ["", "h", "5", "5m", "-1h", "+1h", "1.5d", "99999999999h"] {
+            assert!(parse_age(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn sizes_are_read_with_and_without_units() {

@@ -24,7 +24,7 @@ use siltstone_io::{
     path::RelPath,
 };
 
-use super::{Depth, ObjectEntry, PutMode};
+use super::{Depth, ObjectEntry, ObjectMeta, PutMode};
 use crate::error::{Error, ErrorKind, Result};
 
 const TEMPORARY: &str = ".tmp";
@@ -98,9 +98,10 @@ impl Folder {
         Ok(self.disk(Missing::Tell)?.open_blocks(&path(object)?, ReadMode::Direct)?)
     }
 
-    /// The length of an object in bytes.
-    pub(super) fn length(&self, object: &str) -> Result<u64> {
-        Ok(self.disk(Missing::Tell)?.file_len(&path(object)?)?)
+    /// Length and age of an object.
+    pub(super) fn meta(&self, object: &str) -> Result<ObjectMeta> {
+        let (disk, path) = (self.disk(Missing::Tell)?, path(object)?);
+        Ok(ObjectMeta { length: disk.file_len(&path)?, modified: disk.modified(&path)? })
     }
 
     /// All objects below `prefix`, in name order.
@@ -127,8 +128,10 @@ impl Folder {
                         let name = name + "/";
                         found.push(ObjectEntry { name, length: 0, modified: None });
                     }
-                    (false, _) => match self.length(&name) {
-                        Ok(length) => found.push(ObjectEntry { name, length, modified: None }),
+                    (false, _) => match self.meta(&name) {
+                        Ok(ObjectMeta { length, modified }) => {
+                            found.push(ObjectEntry { name, length, modified });
+                        }
                         Err(error) if error.kind() == ErrorKind::NotFound => {} // just removed
                         Err(error) => return Err(error),
                     },

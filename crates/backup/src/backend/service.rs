@@ -4,12 +4,15 @@
 //! the umask; this one passes the disk seam: written past the page cache, synced, named in one
 //! step, with modes 0600 and 0700.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use siltstone_io::disk::BlockSource;
 
 use super::{
-    Depth, ObjectEntry, PutMode,
+    Depth, ObjectEntry, ObjectMeta, PutMode,
     door::{
         Buffer, Capability, Metadata, MetadataBuilder, OperationContext, OperatorError,
         OperatorErrorKind as Kind, OperatorResult,
@@ -21,7 +24,10 @@ use super::{
     folder::{Folder, NewObject, read_range},
     runtime::blocking,
 };
-use crate::error::{ErrorKind, Result};
+use crate::{
+    error::{ErrorKind, Result},
+    moment::timestamp,
+};
 
 /// OpenDAL's view of a folder of our own.
 #[derive(Debug)]
@@ -68,8 +74,8 @@ impl Service for FolderService {
 
     async fn stat(&self, _: &OperationContext, path: &str, _: OpStat) -> OperatorResult<RpStat> {
         let (folder, object) = (Arc::clone(&self.0), path.to_owned());
-        let length = off(move || folder.length(&object)).await?;
-        Ok(RpStat::new(MetadataBuilder::file(length).build()))
+        let ObjectMeta { length, modified } = off(move || folder.meta(&object)).await?;
+        Ok(RpStat::new(metadata(length, modified)))
     }
 
     fn read(&self, _: &OperationContext, path: &str, _: OpRead) -> OperatorResult<Self::Reader> {
@@ -119,6 +125,15 @@ impl Service for FolderService {
 
 /// Bytes read from a file in one piece; covers the largest frame.
 const READ_BYTES_MAX: usize = 16 << 20;
+
+/// What OpenDAL keeps of an object.
+fn metadata(length: u64, modified: Option<Duration>) -> Metadata {
+    let mut builder = MetadataBuilder::file(length);
+    if let Some(modified) = modified {
+        builder.last_modified(timestamp(modified).into());
+    }
+    builder.build()
+}
 
 fn unsupported() -> OperatorError {
     OperatorError::new(Kind::Unsupported, "a folder of backups does not need this")
@@ -226,9 +241,9 @@ impl oio::List for FolderLister {
         let next = self.found.as_mut().and_then(Iterator::next);
         Ok(next.map(|entry| {
             let is_dir = entry.name.ends_with('/');
-            let meta =
-                if is_dir { MetadataBuilder::dir() } else { MetadataBuilder::file(entry.length) };
-            oio::Entry::new(&entry.name, meta.build())
+            let dir = || MetadataBuilder::dir().build();
+            let meta = if is_dir { dir() } else { metadata(entry.length, entry.modified) };
+            oio::Entry::new(&entry.name, meta)
         }))
     }
 }

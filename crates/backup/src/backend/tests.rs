@@ -249,3 +249,16 @@ fn an_endpoint_that_nobody_serves_is_unavailable_in_one_line() {
     assert!(text.len() < 300 && text.contains("s3 bucket 'b' at http://127.0.0.1:1"), "{text}");
     assert!(!text.contains("hunter2") && !format!("{backend:?}").contains("hunter2"), "{text}");
 }
+
+#[test]
+fn objects_of_a_folder_tell_when_they_were_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = open(&BackendConfig::Folder(folder.path().to_path_buf())).unwrap();
+    let before = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    backend.put(EXAMPLE, Bytes::from_static(b"one"), PutMode::Replace).unwrap();
+    let meta = backend.stat(EXAMPLE).unwrap().expect("there");
+    let modified = meta.modified.expect("a folder has a clock");
+    let minute = Duration::from_mins(1);
+    assert!(modified + minute > before && modified < before + minute, "{modified:?}");
+    assert_eq!(backend.list("a/", Depth::All).unwrap()[0].modified, Some(modified));
+}

@@ -7,7 +7,6 @@
 use std::{collections::VecDeque, thread};
 
 use crossbeam_channel::{Sender, bounded};
-use siltstone_io::env::Env;
 use siltstone_lsm::format::primitives::PieceHasher;
 
 use self::{
@@ -21,7 +20,7 @@ use crate::{
     codec::DECODER_BYTES,
     error::{Error, ErrorKind, Result},
     format::{chunk::Chunk, descriptor::StoredSegment},
-    pace::{Limits, Pace},
+    pace::{Host, Limits, Pace},
     progress::Progress,
 };
 
@@ -43,7 +42,7 @@ const LEG_BYTES: u64 = 2 * LEG_BYTES_MAX + LEG_PLAIN_MAX + DECODER_BYTES;
 #[derive(Clone, Copy, Debug)]
 pub struct Fetch<'a> {
     /// The clock, and the disk that the sink writes to.
-    pub env: &'a Env,
+    pub host: Host<'a>,
     /// Where chunks are.
     pub backend: &'a dyn Backend,
     /// Asks it to stop.
@@ -116,7 +115,7 @@ impl Fetch<'_> {
         let legs_max = self.legs_max()?;
         let chunks = &Chunks::new(chunks);
         let legs = Legs::new(chunks, segments)?;
-        let pace = &Pace::new(self.env, self.backend, self.cancel, self.limits);
+        let pace = &Pace::new(self.host, self.backend, self.cancel, self.limits);
         let (progress, hasher, payer) = (self.progress, PieceHasher::default(), pace.payer());
         let delivery = Delivery { chunks, segments, pace, payer, progress, sink, hasher };
         let (jobs_in, jobs) = bounded(legs_max);

@@ -277,9 +277,9 @@ fn the_memory_bound_is_kept_or_refused() {
     let (world, _, _) = stored(Compression::None);
     let progress = Progress::new();
     let fetch = |workers, memory_bytes_max| {
-        let (env, backend, cancel) = (&world.env, &world.backend, &world.cancel);
+        let (host, backend, cancel) = (Host::from(&world.env), &world.backend, &world.cancel);
         let (limits, workers) = (Limits::NONE, Some(workers));
-        Fetch { env, backend, cancel, progress: &progress, limits, workers, memory_bytes_max }
+        Fetch { host, backend, cancel, progress: &progress, limits, workers, memory_bytes_max }
     };
     assert_eq!(fetch(2, 64 << 20).legs_max().unwrap(), 4);
     assert_eq!(fetch(8, 1 << 30).legs_max().unwrap(), 10);

@@ -17,7 +17,10 @@ use std::{
     time::Duration,
 };
 
-use siltstone_io::env::Env;
+use siltstone_io::{
+    disk::{Disk, StreamWork},
+    env::{Clock, Env},
+};
 
 use self::bucket::Bucket;
 use crate::{backend::Backend, cancel::Cancel, error::Result};
@@ -52,10 +55,31 @@ fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZero::get)
 }
 
+/// What an operation runs on.
+#[derive(Clone, Copy, Debug)]
+pub struct Host<'a> {
+    /// What time it is, and how much processor time a thread has used.
+    pub clock: &'a dyn Clock,
+    /// The disk whose streams it uses; `None` if it uses none.
+    pub disk: Option<&'a dyn Disk>,
+}
+
+impl<'a> From<&'a Env> for Host<'a> {
+    fn from(env: &'a Env) -> Self {
+        Self { clock: &*env.clock, disk: Some(&*env.disk) }
+    }
+}
+
+impl Host<'_> {
+    fn stream_work(self) -> StreamWork {
+        self.disk.map(Disk::stream_work).unwrap_or_default()
+    }
+}
+
 /// The account of one operation, which all its threads share.
 #[derive(Debug)]
 pub struct Pace<'a> {
-    env: &'a Env,
+    host: Host<'a>,
     backend: &'a dyn Backend,
     cancel: &'a Cancel,
     /// `None` where nothing is bounded.
@@ -86,11 +110,16 @@ pub struct Payer<'a> {
 
 impl<'a> Pace<'a> {
     /// An account that starts empty.
-    pub fn new(env: &'a Env, backend: &'a dyn Backend, cancel: &'a Cancel, limits: Limits) -> Self {
-        let now = env.clock.monotonic();
-        let bounded = limits.cpu_percent < 100 && env.clock.thread_cpu().is_some();
+    pub fn new(
+        host: Host<'a>,
+        backend: &'a dyn Backend,
+        cancel: &'a Cancel,
+        limits: Limits,
+    ) -> Self {
+        let now = host.clock.monotonic();
+        let bounded = limits.cpu_percent < 100 && host.clock.thread_cpu().is_some();
         let cpu = bounded.then(|| {
-            let disk = env.disk.stream_work();
+            let disk = host.stream_work();
             Mutex::new(Account {
                 bucket: Bucket::new(cpu_nanos_per_second(limits.cpu_percent), now),
                 measured_at: now,
@@ -101,12 +130,12 @@ impl<'a> Pace<'a> {
             })
         });
         let bytes = limits.bytes_per_second_max.map(|rate| Mutex::new(Bucket::new(rate, now)));
-        Self { env, backend, cancel, cpu, bytes }
+        Self { host, backend, cancel, cpu, bytes }
     }
 
     /// The hand of the calling thread.
     pub fn payer(&'a self) -> Payer<'a> {
-        Payer { pace: self, paid: self.env.clock.thread_cpu().unwrap_or_default() }
+        Payer { pace: self, paid: self.host.clock.thread_cpu().unwrap_or_default() }
     }
 
     /// Notes bytes that a stream of the store's disk moved for this operation.
@@ -122,14 +151,14 @@ impl<'a> Pace<'a> {
     /// `Canceled`, soon after the flag is raised.
     pub fn transfer(&self, bytes: usize) -> Result<()> {
         let Some(bucket) = &self.bytes else { return Ok(()) };
-        let now = self.env.clock.monotonic();
+        let now = self.host.clock.monotonic();
         lock(bucket).charge(bytes as u64, now);
         self.sleep_while(|now| lock(bucket).wait(now))
     }
 
     fn pay(&self, used: Duration) -> Result<()> {
         let Some(cpu) = &self.cpu else { return self.cancel.check() };
-        let now = self.env.clock.monotonic();
+        let now = self.host.clock.monotonic();
         let mut account = lock(cpu);
         account.bucket.charge(nanos(used), now);
         if now.saturating_sub(account.measured_at) >= MEASURE_INTERVAL {
@@ -145,7 +174,7 @@ impl<'a> Pace<'a> {
     /// the store too: the part of this operation is that of the bytes it moved.
     fn served(&self, account: &mut Account) -> Duration {
         let backend = self.backend.cpu();
-        let disk = self.env.disk.stream_work();
+        let disk = self.host.stream_work();
         let moved = disk.bytes.saturating_sub(account.disk_bytes).max(1);
         let part = u32::try_from(account.own_bytes.min(moved) * 1000 / moved).unwrap_or(1000);
         let of_disk = disk.cpu.saturating_sub(account.disk_cpu) * part / 1000;
@@ -159,11 +188,11 @@ impl<'a> Pace<'a> {
     fn sleep_while(&self, mut wait: impl FnMut(Duration) -> Duration) -> Result<()> {
         loop {
             self.cancel.check()?;
-            let left = wait(self.env.clock.monotonic());
+            let left = wait(self.host.clock.monotonic());
             if left.is_zero() {
                 return Ok(());
             }
-            self.env.clock.sleep(left.min(SLEEP_MAX));
+            self.host.clock.sleep(left.min(SLEEP_MAX));
         }
     }
 }
@@ -174,7 +203,7 @@ impl Payer<'_> {
     /// # Errors
     /// `Canceled`, soon after the flag is raised.
     pub fn pay(&mut self) -> Result<()> {
-        let now = self.pace.env.clock.thread_cpu().unwrap_or_default();
+        let now = self.pace.host.clock.thread_cpu().unwrap_or_default();
         let used = now.saturating_sub(self.paid);
         self.paid = now;
         self.pace.pay(used)

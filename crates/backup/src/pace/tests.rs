@@ -52,7 +52,7 @@ fn a_thread_that_pays_gets_its_share() {
     for percent in [1, 10, 80] {
         let (env, backend, cancel) = world(Arc::<BusyClock>::default());
         let limits = Limits { cpu_percent: percent, ..Limits::NONE };
-        let pace = Pace::new(&env, &*backend, &cancel, limits);
+        let pace = Pace::new(Host::from(&env), &*backend, &cancel, limits);
         let mut payer = pace.payer();
         for _ in 0..100 {
             payer.pay().unwrap();
@@ -69,7 +69,7 @@ fn a_thread_that_pays_gets_its_share() {
 fn bytes_a_second_are_bounded_by_sleeping() {
     let (env, backend, cancel) = world(Arc::<siltstone_io::env::ManualClock>::default());
     let limits = Limits { bytes_per_second_max: Some(1000), ..Limits::NONE };
-    let pace = Pace::new(&env, &*backend, &cancel, limits);
+    let pace = Pace::new(Host::from(&env), &*backend, &cancel, limits);
     for _ in 0..10 {
         pace.transfer(700).unwrap();
     }
@@ -82,7 +82,7 @@ fn bytes_a_second_are_bounded_by_sleeping() {
 fn a_cancel_ends_every_sleep() {
     let (env, backend, cancel) = world(Arc::<BusyClock>::default());
     let limits = Limits { cpu_percent: 1, bytes_per_second_max: Some(1) };
-    let pace = Pace::new(&env, &*backend, &cancel, limits);
+    let pace = Pace::new(Host::from(&env), &*backend, &cancel, limits);
     cancel.cancel();
     assert_eq!(pace.payer().pay().expect_err("canceled").kind(), ErrorKind::Canceled);
     assert_eq!(pace.transfer(1 << 30).expect_err("canceled").kind(), ErrorKind::Canceled);

@@ -38,7 +38,7 @@ use crate::{
         tar::END_BYTES,
     },
     options::Compression,
-    pace::{Limits, Pace},
+    pace::{Host, Limits, Pace},
     plan::Upload,
     progress::Progress,
 };
@@ -118,7 +118,7 @@ impl Pipeline<'_> {
             self.options;
         let workers = workers.unwrap_or_else(|| limits.workers());
         let budget = Budget::new(compression, sizes, workers, memory_bytes_max)?;
-        let pace = &Pace::new(self.env, self.backend, self.cancel, limits);
+        let pace = &Pace::new(Host::from(self.env), self.backend, self.cancel, limits);
         let sources: Vec<Source> =
             uploads.iter().enumerate().map(|(index, upload)| Source::new(index, upload)).collect();
         let pending = uploads.into_iter().map(|upload| Some((upload, Vec::new()))).collect();

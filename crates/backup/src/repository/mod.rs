@@ -15,6 +15,7 @@
 
 mod commit;
 mod notes;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -24,12 +25,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use siltstone_io::env::Env;
+use siltstone_io::env::{Entropy, Env};
 
 use self::notes::{About, Condemned, NOTE_BYTES_MAX, decode, encode};
 pub(crate) use self::{
     commit::{CommitOutcome, commit, taken},
-    notes::{IntentHead, RestoreNote},
+    notes::{CONDEMNED_CHUNKS_MAX, IntentHead, RestoreNote},
+    survey::{ChunkObject, CondemnedList, FolderObject},
 };
 use crate::{
     backend::{Backend, Depth, PART_BYTES, PutMode},
@@ -72,9 +74,19 @@ impl Repository {
     /// # Errors
     /// As [`Repository::open`], but for `NotFound`.
     pub(crate) fn open_or_create(backend: &Arc<dyn Backend>, env: &Env) -> Result<Self> {
+        Self::open_or_make(backend, &*env.entropy)
+    }
+
+    /// As [`Repository::open_or_create`], where there is no store.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn open_or_make(backend: &Arc<dyn Backend>, entropy: &dyn Entropy) -> Result<Self> {
         let repository = Self { backend: Arc::clone(backend) };
         if repository.about()?.is_none() {
-            let id = format!("{:032x}", u128::from_le_bytes(env.unique_id()));
+            let mut id = [0; 16];
+            entropy.fill(&mut id);
+            let id = format!("{:032x}", u128::from_le_bytes(id));
             let bytes = encode(REPOSITORY, &About::new(id))?;
             match backend.put(REPOSITORY, bytes.into(), PutMode::NoReplace) {
                 Err(error) if error.kind() != ErrorKind::Exists => return Err(error),
@@ -128,12 +140,18 @@ impl Repository {
     pub(crate) fn descriptor(&self, config: Config) -> Result<Descriptor> {
         let mut reader = DescriptorReader::new(config);
         while let Some((object, length)) = reader.next_part() {
-            let Some(bytes) = self.get(&object, length.min(PART_BYTES_MAX))? else {
-                return Err(Error::corrupt(object, "it is missing"));
-            };
-            reader.add(&bytes)?;
+            reader.add(&self.part(&object, length)?)?;
         }
         reader.finish()
+    }
+
+    /// A part of a descriptor, which must be there.
+    ///
+    /// # Errors
+    /// `Corrupt`, naming the part; and those of the backend.
+    pub(crate) fn part(&self, object: &str, length: u64) -> Result<Bytes> {
+        let bytes = self.get(object, length.min(PART_BYTES_MAX))?;
+        bytes.ok_or_else(|| Error::corrupt(object, "it is missing"))
     }
 
     /// The identities of all folders that may be backups, finished or not, in order.
@@ -146,26 +164,37 @@ impl Repository {
         Ok(folders.filter_map(|name| BackupId::new(name).ok()).collect())
     }
 
-    /// The newest backup of a store, by its own clock. A backup that cannot be read is no base.
+    /// The backups of a store that can be read, the newest first by its own clock.
     ///
     /// # Errors
     /// Those of the backend.
-    pub(crate) fn newest_of(&self, store_id: [u8; 16]) -> Result<Option<Config>> {
-        let mut newest: Option<Config> = None;
+    pub(crate) fn backups_of(&self, store_id: [u8; 16]) -> Result<Vec<Config>> {
+        let mut backups: Vec<Config> = Vec::new();
         for id in self.ids()? {
             match self.config(&id) {
-                Ok(Some(config)) if config.store_id == store_id => {
-                    let is_newer = |known: &Config| known.started_at < config.started_at;
-                    if newest.as_ref().is_none_or(is_newer) {
-                        newest = Some(config);
-                    }
-                }
-                Ok(_) => {}
+                Ok(config) => backups.extend(config.filter(|it| it.store_id == store_id)),
+                Err(error) if is_about_bytes(&error) => {} // no base, but no harm either
+                Err(error) => return Err(error),
+            }
+        }
+        backups.sort_by(|a, b| (b.started_at, &b.id).cmp(&(a.started_at, &a.id)));
+        Ok(backups)
+    }
+
+    /// The first of these backups all of which can be read: one may be damaged, or be deleted just
+    /// now.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub(crate) fn first_readable(&self, backups: Vec<Config>) -> Result<Option<Descriptor>> {
+        for config in backups {
+            match self.descriptor(config) {
+                Ok(descriptor) => return Ok(Some(descriptor)),
                 Err(error) if is_about_bytes(&error) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(newest)
+        Ok(None)
     }
 
     /// The chunks that no backup may begin to refer to.
@@ -189,20 +218,28 @@ impl Repository {
     /// # Errors
     /// Those of the backend.
     pub(crate) fn present(&self, chunks: &[Chunk]) -> Result<BTreeSet<ChunkId>> {
-        let mut lengths: BTreeMap<String, u64> = BTreeMap::new();
+        let lengths = self.lengths(chunks)?;
+        let is_there = |chunk: &&Chunk| lengths.get(&chunk.id) == Some(&chunk.length);
+        Ok(chunks.iter().filter(is_there).map(|chunk| chunk.id).collect())
+    }
+
+    /// The lengths in bytes of those among `chunks` that are there; maybe of others, too.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub(crate) fn lengths(&self, chunks: &[Chunk]) -> Result<BTreeMap<ChunkId, u64>> {
+        let mut lengths = BTreeMap::new();
         if chunks.len() > LOOKUPS_MAX {
-            let entries = self.backend.list(CHUNKS, Depth::All)?;
-            lengths.extend(entries.into_iter().map(|entry| (entry.name, entry.length)));
+            for entry in self.backend.list(CHUNKS, Depth::All)? {
+                lengths.extend(ChunkId::parse(&entry.name).map(|id| (id, entry.length)));
+            }
         } else {
             for chunk in chunks {
-                let object = chunk.id.object();
-                if let Some(meta) = self.backend.stat(&object)? {
-                    lengths.insert(object, meta.length);
-                }
+                let meta = self.backend.stat(&chunk.id.object())?;
+                lengths.extend(meta.map(|meta| (chunk.id, meta.length)));
             }
         }
-        let is_there = |chunk: &&Chunk| lengths.get(&chunk.id.object()) == Some(&chunk.length);
-        Ok(chunks.iter().filter(is_there).map(|chunk| chunk.id).collect())
+        Ok(lengths)
     }
 
     /// Says which chunks of earlier backups an attempt relies on, before it does.

@@ -21,6 +21,9 @@ const MAJOR_MAX: u32 = 1;
 /// Largest of these objects, in bytes: an intent or a list of 400,000 chunks.
 pub(super) const NOTE_BYTES_MAX: u64 = 16 << 20;
 
+/// Most chunks of one condemned list: some 40 bytes each.
+pub(crate) const CONDEMNED_CHUNKS_MAX: usize = 250_000;
+
 /// `repository.json`: makes a folder or a bucket a repository.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -91,7 +94,6 @@ impl About {
 
 impl Condemned {
     /// A list, as a prune step writes it.
-    #[cfg(test)]
     pub(crate) fn new(chunks: Vec<ChunkId>) -> Self {
         Self { version: VERSION.to_owned(), chunks }
     }

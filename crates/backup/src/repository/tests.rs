@@ -202,15 +202,17 @@ fn a_commit_that_nobody_answers_stays_unknown() {
 #[test]
 fn the_newest_backup_of_the_store_is_the_base() {
     let repository = repository();
-    assert!(repository.newest_of([3; 16]).unwrap().is_none());
+    assert!(repository.backups_of([3; 16]).unwrap().is_empty());
     let other = Config { store_id: [4; 16], ..config("other", 9, 99) };
     for config in [config("a", 1, 10), config("b", 2, 30), config("c", 3, 20), other] {
         assert!(matches!(commit(&repository, &config), CommitOutcome::Committed));
     }
     put(&repository, "damaged/backup_config.json", b"{}".to_vec());
     put(&repository, "unfinished/node1/backup-0.jsonl", b"{}".to_vec());
-    let newest = repository.newest_of([3; 16]).unwrap().expect("three are of this store");
-    assert_eq!(newest.id.as_str(), "b");
+    let backups = repository.backups_of([3; 16]).unwrap();
+    let ids: Vec<&str> = backups.iter().map(|config| config.id.as_str()).collect();
+    assert_eq!(ids, ["b", "c", "a"]);
+    assert!(repository.first_readable(backups).unwrap().is_none(), "their parts are missing");
 }
 
 #[test]

@@ -108,3 +108,94 @@ fn wrong_renames_are_refused() {
         assert_eq!(renamed(renames).expect_err("refused"), message);
     }
 }
+
+#[test]
+fn patterns_match_as_in_a_shell() {
+    for (pattern, name, expected) in [
+        ("*", "", true),
+        ("*", "anything", true),
+        ("?", "", false),
+        ("?", "x", true),
+        ("?", "\u{e9}", true), // a character, not a byte
+        ("?", "xy", false),
+        ("Art*", "Articles", true),
+        ("Art*", "Art", true),
+        ("Art*", "art", false),
+        ("*s", "Articles", true),
+        ("*s", "Article", false),
+        ("a*b*c", "a-b-b-c", true),
+        ("a*b*c", "a-b-b", false),
+        ("*aab", "aaaab", true),
+        ("a?c*", "abcd", true),
+        ("**?", "x", true),
+        ("**?", "", false),
+        ("a*", "ba", false),
+        ("", "", true),
+        ("", "x", false),
+    ] {
+        assert_eq!(matches(pattern, name), expected, "'{pattern}' on '{name}'");
+    }
+    let (pattern, name) = ("a*".repeat(100) + "b", "a".repeat(255));
+    assert!(!matches(&pattern, &name), "stars do not multiply the work");
+}
+
+#[test]
+fn patterns_select_collections_and_tenants() {
+    let line = |name: &str, trees: &[u64]| (name.to_owned(), trees.to_vec());
+    let (a, b, c) = (line("a", &[10, 11, 12]), line("b", &[20]), line("c", &[30]));
+    assert_eq!(trees(&["*"], &[]), [a.clone(), b.clone(), c.clone()]);
+    assert_eq!(trees(&[], &["?/x"]), [line("a", &[10, 12]), b.clone(), c.clone()]);
+    assert_eq!(trees(&["a/*"], &[]), [line("a", &[11, 12])]);
+    assert_eq!(trees(&["*/y", "c*"], &[]), [line("a", &[12]), c]);
+    assert_eq!(trees(&["?/?", "a"], &[]), trees(&["a"], &[]));
+    assert_eq!(trees(&[], &["*c"]), [a, b]);
+    assert_eq!(refusal(&[], &["?"]), "exclude leaves no collection");
+    assert_eq!(
+        refusal(&["d*", "a", "??"], &[]),
+        "no such collection: 'd*', '??'; the collections are 'a', 'b', 'c'"
+    );
+    assert_eq!(
+        refusal(&["b/*", "a/z*"], &[]),
+        "no such collection or tenant: 'b/*', 'a/z*'; the collections are 'a', 'b', 'c'"
+    );
+}
+
+#[test]
+fn a_name_that_is_spelled_like_the_pattern_wins() {
+    let with_stars = |names: &[&str]| -> Vec<StoredCollection> {
+        let collection = |(tree, name): (u64, &&str)| StoredCollection {
+            name: (*name).to_owned(),
+            tree: TreeId(tree),
+            tenants: Vec::new(),
+        };
+        (1..).zip(names).map(collection).collect()
+    };
+    let names = |pattern: &str, all: &[&str]| -> Vec<String> {
+        let selected = select(&selection(&[pattern], &[]), with_stars(all)).unwrap();
+        selected.into_iter().map(|it| it.collection.name).collect()
+    };
+    assert_eq!(names("a*", &["a*", "ab"]), ["a*"]);
+    assert_eq!(names("a*", &["aa", "ab"]), ["aa", "ab"]);
+    assert_eq!(names("a?", &["a?", "ab"]), ["a?"]);
+}
+
+proptest::proptest! {
+    #[test]
+    fn a_pattern_made_of_a_name_matches_it(
+        name in "[ab?*]{0,12}",
+        holes in proptest::collection::vec(proptest::bool::ANY, 12),
+    ) {
+        // Any character may become `?`, and a `*` may stand anywhere.
+        let mut pattern = String::new();
+        for (letter, hole) in name.chars().zip(&holes) {
+            pattern.push(if *hole { '?' } else { letter });
+        }
+        proptest::prop_assert!(matches(&pattern, &name), "'{}' on '{}'", pattern, name);
+        for at in 0..=pattern.len() {
+            let mut starred = pattern.clone();
+            starred.insert(at, '*');
+            proptest::prop_assert!(matches(&starred, &name), "'{}' on '{}'", starred, name);
+        }
+        proptest::prop_assert!(pattern.contains('*') || !matches(&pattern, &(name + "z")));
+    }
+}

@@ -3,9 +3,13 @@
 #[cfg(test)]
 mod cancel;
 #[cfg(test)]
+mod copy;
+#[cfg(test)]
 mod damage;
 #[cfg(test)]
 mod kill;
+#[cfg(test)]
+mod prune;
 #[cfg(test)]
 mod resume;
 #[cfg(test)]
@@ -16,3 +20,7 @@ mod slow;
 mod support;
 #[cfg(test)]
 mod tenants;
+#[cfg(test)]
+mod timed;
+#[cfg(test)]
+mod verify;

@@ -36,6 +36,7 @@ use std::{
     ops::Range,
     path::Path,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use self::{
@@ -235,6 +236,10 @@ impl Disk for OsDisk {
 
     fn file_len(&self, path: &RelPath) -> Result<u64> {
         named(sys::file_len(&self.root, path), "measure", path)
+    }
+
+    fn modified(&self, path: &RelPath) -> Result<Option<Duration>> {
+        named(sys::modified(&self.root, path), "look up", path)
     }
 
     fn free_bytes(&self) -> Result<u64> {

@@ -14,7 +14,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{self, AtFlags, CWD, Dir, FallocateFlags, FileType, Mode, OFlags, RenameFlags},
+    fs::{self, AtFlags, CWD, Dir, FallocateFlags, FileType, Mode, OFlags, RenameFlags, Stat},
     io::{self, Errno},
     time::{ClockId, clock_gettime},
 };
@@ -96,11 +96,23 @@ pub(super) fn open_file(root: &File, path: &RelPath, access: Access) -> Result<F
 
 /// The length of a plain file.
 pub(super) fn file_len(root: &File, path: &RelPath) -> Result<u64> {
+    Ok(u64::try_from(stat_file(root, path)?.st_size).unwrap_or(0))
+}
+
+/// When a plain file was last written, since 1970; `None` before that.
+pub(super) fn modified(root: &File, path: &RelPath) -> Result<Option<Duration>> {
+    let stat = stat_file(root, path)?;
+    let parts = (u64::try_from(stat.st_mtime).ok(), u32::try_from(stat.st_mtime_nsec).ok());
+    Ok(parts.0.zip(parts.1).map(|(seconds, nanos)| Duration::new(seconds, nanos)))
+}
+
+fn stat_file(root: &File, path: &RelPath) -> Result<Stat> {
     let stat = fs::statat(root, name_of(path), AtFlags::SYMLINK_NOFOLLOW)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(not_plain());
+    if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
+        Ok(stat)
+    } else {
+        Err(not_plain())
     }
-    Ok(u64::try_from(stat.st_size).unwrap_or(0))
 }
 
 fn not_plain() -> Error {
@@ -239,5 +251,21 @@ mod tests {
         let error = link_then_unlink(&root, &a, &b).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AlreadyExists);
         assert_eq!(list(&root, &RelPath::root()).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_file_tells_when_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = open_root(folder.path()).unwrap();
+        let [a, b] = ["a", "b"].map(|name| RelPath::new(name).unwrap());
+        assert_eq!(modified(&root, &a).unwrap_err().kind(), ErrorKind::NotFound);
+        let file = open_file(&root, &a, Access::Create).unwrap();
+        let at = Duration::new(1_700_000_000, 5);
+        file.set_modified(std::time::UNIX_EPOCH + at).unwrap();
+        assert_eq!(modified(&root, &a).unwrap(), Some(at));
+        file.set_modified(std::time::UNIX_EPOCH - at).unwrap();
+        assert_eq!(modified(&root, &a).unwrap(), None);
+        make_dir(&root, Path::new("b")).unwrap();
+        assert!(modified(&root, &b).is_err(), "a folder is no file");
     }
 }

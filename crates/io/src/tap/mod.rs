@@ -13,6 +13,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use self::handles::{OpenFile, TapBlocks, TapLog, TapStreamReader, TapStreamWriter};
@@ -324,6 +325,10 @@ impl<T: Tap + 'static> Disk for TapDisk<T> {
     fn file_len(&self, path: &RelPath) -> Result<u64> {
         let call = Call::on(Operation::FileLen, path);
         self.0.run_counted(&call, |&len| len, |_| self.0.disk.file_len(path))
+    }
+
+    fn modified(&self, path: &RelPath) -> Result<Option<Duration>> {
+        self.0.disk.modified(path)
     }
 
     fn free_bytes(&self) -> Result<u64> {

@@ -192,7 +192,7 @@ pub(crate) fn report(kind: Kind, summary: &Summary, output: Output) -> Result<()
 }
 
 /// Numbers as numbers: the object in the repository has them as text.
-fn totals_json(totals: Totals) -> serde_json::Value {
+pub(crate) fn totals_json(totals: Totals) -> serde_json::Value {
     json!({
         "collections": totals.collections, "tenants": totals.tenants, "chunks": totals.chunks,
         "segments": totals.segments, "segment_bytes": totals.segment_bytes,

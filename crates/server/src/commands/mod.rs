@@ -2,9 +2,14 @@
 
 pub(crate) mod backup;
 pub(crate) mod check;
+pub(crate) mod copy;
 pub(crate) mod import;
+pub(crate) mod prune;
 pub(crate) mod read;
 pub(crate) mod restore;
+pub(crate) mod show;
+pub(crate) mod verify;
+pub(crate) mod work;
 
 use anyhow::{Context, Result};
 use siltstone_lsm::{options::Options, store::Store, types::TreeId};

@@ -7,6 +7,8 @@ mod demo;
 #[cfg(test)]
 mod failure;
 #[cfg(test)]
+mod keep;
+#[cfg(test)]
 mod live;
 #[cfg(test)]
 mod rows;

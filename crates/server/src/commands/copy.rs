@@ -1,0 +1,50 @@
+//! `siltstone backup copy`: a backup in another repository.
+
+use anyhow::Result;
+use serde_json::json;
+use siltstone_backup::copy::{CopyOptions, copy};
+
+use crate::{
+    cli::CopyArgs,
+    commands::{
+        backup::{folder, repository, totals_json},
+        verify::report_json,
+        work::with_bar,
+    },
+    outcome::{Damage, Output},
+    progress::show_bytes,
+    units::{counted, show_rate},
+};
+
+/// Runs the command: exit code 3 when the copy is not as it should be.
+pub(crate) fn run(args: &CopyArgs, output: Output) -> Result<()> {
+    let (from, to) = (repository(&args.backup.repository)?, folder(&args.to_root)?);
+    let mut options = CopyOptions::default();
+    options.rename.clone_from(&args.rename);
+    let report = with_bar("copy", |job| copy(job, &from, &to, &args.backup.id, &options))?;
+    let config = &report.config;
+    let text = format!(
+        "copied '{}' to {} as '{}': {} in {}, {} there already, {:.2} s, {}",
+        args.backup.id,
+        to.describe(),
+        config.id,
+        show_bytes(report.bytes_copied),
+        counted(report.chunks_copied, "chunk"),
+        show_bytes(report.bytes_reused),
+        report.elapsed.as_secs_f64(),
+        show_rate(report.bytes_copied, report.elapsed),
+    );
+    let json = json!({
+        "type": "result", "kind": "copy", "id": config.id.as_str(),
+        "attempt": config.attempt.to_string(), "totals": totals_json(config.totals),
+        "chunks_copied": report.chunks_copied, "bytes_copied": report.bytes_copied,
+        "chunks_reused": report.chunks_reused, "bytes_reused": report.bytes_reused,
+        "verified": report_json(&report.verified), "seconds": report.elapsed.as_secs_f64(),
+    });
+    output.result(&text, &json)?;
+    if report.verified.is_sound() {
+        return Ok(());
+    }
+    let problems = report.verified.problems.join("; ");
+    Err(Damage(format!("the copy '{}' is damaged: {problems}", config.id)).into())
+}
