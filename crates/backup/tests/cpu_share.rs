@@ -30,7 +30,7 @@ mod tests {
     fn store(folder: &Path) -> Store {
         let mut options = Options::default();
         options.segment_bytes_max = 1 << 30;
-        options.level0_segments_compact = 1;
+        options.memtable_bytes_max = 1 << 28;
         let store = Store::open(folder, options).unwrap();
         let tree = store.create_collection("one").unwrap();
         let mut state = 1_u64;

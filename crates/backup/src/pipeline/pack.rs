@@ -49,8 +49,9 @@ pub(super) fn work(mut encoder: Box<dyn Encoder>, jobs: &Receiver<Job>, pace: &P
         let stored = encoder.encode(&parts, &mut || payer.pay().is_ok());
         drop(parts);
         let hash = hash(&stored);
-        if payer.pay().is_err() || reply.send(Packed { stored, hash }).is_err() {
-            return; // canceled, or the uploader has stopped
+        // Also after a cancel, which the uploader then notices: a worker never ends before it.
+        if reply.send(Packed { stored, hash }).is_err() {
+            return; // the uploader has stopped
         }
     }
 }
