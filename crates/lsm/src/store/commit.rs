@@ -329,10 +329,11 @@ impl LogState {
     }
 }
 
-/// The error for a tree that was dropped, never was, or belongs to a COLD tenant.
+/// The error for a tree that was dropped, never was, or belongs to a COLD or FROZEN tenant.
 pub(crate) fn not_there(tree: TreeId) -> Error {
     let message = format!(
-        "{tree} is not open: its collection or tenant was dropped or is COLD; look it up again"
+        "{tree} is not open: its collection or tenant was dropped, or is COLD or FROZEN; look it up \
+         again"
     );
     Error::new(ErrorKind::NotFound, message)
 }
