@@ -7,6 +7,7 @@ use crate::{
 
 /// What a restore makes, and keeps others from making while it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RestoreTarget {
     /// A collection, which must not be there.
     Collection(String),

@@ -216,7 +216,9 @@ impl<'a> Making<'a> {
             let own = self.take_tree();
             self.catalog.extend(before.create_collection(&name, id, own)?);
             self.add(own, segments);
-            tenants.into_iter().for_each(|tenant| self.new_tenant(id, tenant));
+            for tenant in tenants {
+                self.new_tenant(id, tenant);
+            }
             return Ok(());
         }
         let found = before.collection(&name)?;
