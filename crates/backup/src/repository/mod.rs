@@ -146,13 +146,14 @@ impl Repository {
         Ok(folders.filter_map(|name| BackupId::new(name).ok()).collect())
     }
 
-    /// The newest backup of a store, by its own clock. A backup that cannot be read is no base.
+    /// The newest backup of a store, by its own clock. A backup that cannot be read is no base, and
+    /// nor is an offloaded tenant, which goes when it is fetched back.
     ///
     /// # Errors
     /// Those of the backend.
     pub(crate) fn newest_of(&self, store_id: [u8; 16]) -> Result<Option<Config>> {
         let mut newest: Option<Config> = None;
-        for id in self.ids()? {
+        for id in self.ids()?.into_iter().filter(|id| !id.is_offload()) {
             match self.config(&id) {
                 Ok(Some(config)) if config.store_id == store_id => {
                     let is_newer = |known: &Config| known.started_at < config.started_at;

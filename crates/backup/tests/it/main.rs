@@ -7,6 +7,8 @@ mod damage;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]
+mod offload;
+#[cfg(test)]
 mod resume;
 #[cfg(test)]
 mod round_trip;
