@@ -18,11 +18,11 @@ use crate::{
     journal::{Begin, Entry, Journals, Kind},
     leftovers::{conclude, is_own},
     moment::{Timestamp, timestamp},
-    names::{AttemptId, BackupId, NodeName},
+    names::{AttemptId, BackupId, NodeName, OFFLOAD_PREFIX},
     operation::{INTERRUPTED, Operation, millis},
     options::{CreateOptions, RestoreOptions},
     repository::{IntentHead, Repository, RestoreNote, is_about_bytes, taken},
-    restore,
+    restore::{self, Destination},
     selection::select,
     state::State,
 };
@@ -62,8 +62,7 @@ impl Backups {
                 (None, _) => conclude(&env, &backups.journals, entry, State::Failed)?,
                 (Some(names), Kind::Restore) => {
                     let catalog = backups.store.catalog();
-                    let is_there = |name: &String| catalog.collections.contains_key(name.as_str());
-                    let committed = names.iter().all(is_there);
+                    let committed = names.iter().all(|name| restore::is_shown(&catalog, name));
                     let state = if committed { State::Success } else { State::Failed };
                     conclude(&env, &backups.journals, entry, state)?;
                 }
@@ -74,7 +73,13 @@ impl Backups {
         Ok(backups)
     }
 
-    /// Starts a backup of the store as it is now, and returns at once.
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Starts a backup of the store as it is now, and returns at once. FROZEN tenants are left out:
+    /// the summary names them.
     ///
     /// # Errors
     /// `Invalid` for an id, option or collection name that cannot be; `Exists` for an id that is
@@ -86,7 +91,7 @@ impl Backups {
         id: &str,
         options: CreateOptions,
     ) -> Result<Handle> {
-        self.start_create(backend, id, options, None)
+        self.start_create(backend, &own_id(id)?, options, None)
     }
 
     /// As [`Backups::create`], of a cut that was taken before.
@@ -103,14 +108,30 @@ impl Backups {
         if cut.store_id != self.store.store_id() {
             return Err(Error::new(ErrorKind::Invalid, "the cut is of another store"));
         }
+        self.start_create(backend, &own_id(id)?, options, Some(cut))
+    }
+
+    /// As [`Backups::create_from`], of this store's own cut under any id.
+    ///
+    /// # Errors
+    /// As [`Backups::create`].
+    pub(crate) fn create_own(
+        &self,
+        cut: Cut,
+        backend: &Arc<dyn Backend>,
+        id: &BackupId,
+        options: CreateOptions,
+    ) -> Result<Handle> {
         self.start_create(backend, id, options, Some(cut))
     }
 
     /// Starts to restore a backup into the store, and returns once everything is checked that can
-    /// be without fetching. All collections appear at once at the end, or none.
+    /// be without fetching. All collections appear at once at the end, or none. A collection that is
+    /// there already gets the tenants that are selected by name, as COLLECTION/TENANT.
     ///
     /// # Errors
-    /// `NotFound` without such a backup; `Exists` naming all collections that are there already;
+    /// `NotFound` without such a backup; `Exists` naming all that are there already, collections that
+    /// would be made and tenants;
     /// `Invalid`, `Corrupt`, `NoSpace`, `Busy`, `NewerFormat`; and those of backend and disk. What
     /// fails later is in the handle.
     pub fn restore(
@@ -119,13 +140,26 @@ impl Backups {
         id: &str,
         options: RestoreOptions,
     ) -> Result<Handle> {
-        let id = BackupId::new(id)?;
-        let config = Repository::open(&self.hurried(backend))?.backup(&id)?;
+        self.restore_to(backend, &BackupId::new(id)?, options, Destination::Names)
+    }
+
+    /// As [`Backups::restore`], to any destination.
+    ///
+    /// # Errors
+    /// As [`Backups::restore`].
+    pub(crate) fn restore_to(
+        &self,
+        backend: &Arc<dyn Backend>,
+        id: &BackupId,
+        options: RestoreOptions,
+        destination: Destination,
+    ) -> Result<Handle> {
+        let config = Repository::open(&self.hurried(backend))?.backup(id)?;
         let repository = Repository::open(backend)?;
-        let job = restore::prepare(&self.store, repository, config, options)?;
-        let begin = self.begin(Kind::Restore, &id, &NodeName::default(), backend);
+        let job = restore::prepare(&self.store, repository, config, options, destination)?;
+        let begin = self.begin(Kind::Restore, id, &NodeName::default(), backend);
         let note = RestoreNote::started(
-            id,
+            id.clone(),
             begin.attempt,
             self.store_hex(),
             job.names(),
@@ -140,19 +174,18 @@ impl Backups {
     fn start_create(
         &self,
         backend: &Arc<dyn Backend>,
-        id: &str,
+        id: &BackupId,
         options: CreateOptions,
         cut: Option<Cut>,
     ) -> Result<Handle> {
-        let id = BackupId::new(id)?;
         options.check()?;
         select(&options.selection, create::stored_collections(&self.store.catalog()))?;
         let hurried = Repository::open_or_create(&self.hurried(backend), self.store.env())?;
-        if hurried.config(&id)?.is_some() {
-            return Err(taken(&id));
+        if hurried.config(id)?.is_some() {
+            return Err(taken(id));
         }
         let repository = hurried.cancelable(&Cancel::new());
-        let begin = self.begin(Kind::Create, &id, &options.node, backend);
+        let begin = self.begin(Kind::Create, id, &options.node, backend);
         let head = self.intent_head(&begin);
         let operation = Operation::begin(&self.store, begin, options.pinned_bytes_max)?;
         let handle = Handle::new(Arc::clone(&operation.shared));
@@ -266,6 +299,19 @@ pub fn request_cancel(env: &Env, id: &str) -> Result<Status> {
     };
     journals.request_cancel(entry.begin.attempt)?;
     Ok(Status::of_entry(&entry, millis(env.clock.wall())))
+}
+
+/// The id of a backup that somebody makes: any but those of offloaded tenants.
+fn own_id(id: &str) -> Result<BackupId> {
+    let id = BackupId::new(id)?;
+    if id.is_offload() {
+        let message = format!(
+            "ids that begin with '{OFFLOAD_PREFIX}' are those of offloaded tenants; choose another \
+             for '{id}'"
+        );
+        return Err(Error::new(ErrorKind::Invalid, message));
+    }
+    Ok(id)
 }
 
 /// What became of an operation whose process is gone.

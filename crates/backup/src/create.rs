@@ -38,7 +38,7 @@ use crate::{
     pipeline::{Pipeline, PipelineOptions, StoredChunk},
     plan::{Base, Plan, Upload, plan},
     repository::{CommitOutcome, IntentHead, Repository, commit},
-    selection::{Selected, select, tree_reports},
+    selection::{Selected, select, take_frozen, tree_reports},
     state::State,
 };
 
@@ -84,6 +84,8 @@ struct Content {
     new_chunks: Vec<Chunk>,
     new: Vec<StoredSegment>,
     sequence: u64,
+    /// FROZEN tenants, which are not in it.
+    skipped: Vec<String>,
 }
 
 /// Segments and their bytes, each tree's own: what the cut has, the descriptor must list.
@@ -107,8 +109,11 @@ pub(crate) fn run(operation: &Operation, mut job: CreateJob) -> End {
     let cut = job.cut.take();
     let repository = job.repository.cancelable(&operation.shared.cancel);
     let making = Making { operation, job: &job, repository, objects: Mutex::default() };
-    let sealed = making.transfer(cut).and_then(|content| making.seal(content));
-    let (config, collections) = match sealed {
+    let sealed = making.transfer(cut).and_then(|mut content| {
+        let skipped = mem::take(&mut content.skipped);
+        making.seal(content).map(|(config, collections)| (config, collections, skipped))
+    });
+    let (config, collections, skipped) = match sealed {
         Ok(sealed) => sealed,
         Err(error) => return making.give_up(error),
     };
@@ -125,6 +130,7 @@ pub(crate) fn run(operation: &Operation, mut job: CreateJob) -> End {
                 sequence: config.sequence,
                 totals: config.totals,
                 collections,
+                skipped,
                 progress: operation.shared.progress.report(),
                 elapsed: operation.age(),
             })
@@ -144,7 +150,9 @@ impl Making<'_> {
             Some(cut) => cut,
             None => self.job.store.cut()?,
         };
-        let collections = select(&self.job.options.selection, stored_collections(&cut.catalog))?;
+        let stored = stored_collections(&cut.catalog);
+        let mut collections = select(&self.job.options.selection, stored)?;
+        let skipped = take_frozen(&mut collections);
         let sequence = cut.sequence;
         let (plan, expected) = self.plan(cut, &collections, &leftovers)?;
         if !plan.chunks.is_empty() {
@@ -196,6 +204,7 @@ impl Making<'_> {
             new_chunks: uploaded.chunks,
             new: uploaded.segments,
             sequence,
+            skipped,
         })
     }
 
@@ -219,6 +228,7 @@ impl Making<'_> {
         // The journal knows it without a look at all backups of the repository.
         let known = leftovers.last_success(&self.repository, cut.store_id)?;
         let newest = match self.repository.first_readable(known.into_iter().collect())? {
+            _ if self.job.head.id.is_offload() => None, // it must be complete in itself
             Some(newest) => Some(newest),
             None => self.repository.first_readable(self.repository.backups_of(cut.store_id)?)?,
         };

@@ -39,10 +39,15 @@ pub struct Deleted {
 /// Removes a backup. A backup that is being made under the same id is not touched.
 ///
 /// # Errors
-/// `Invalid` for an id that cannot be; `NotFound` without the repository or the backup; `Corrupt`
+/// `Invalid` for an id that cannot be, or that of an offloaded tenant; `NotFound` without the repository or the backup; `Corrupt`
 /// for a damaged one, unless `damaged` says otherwise; `NewerFormat`; and those of the backend.
 pub fn delete(backend: &Arc<dyn Backend>, id: &str, damaged: Damaged) -> Result<Deleted> {
     let id = BackupId::new(id)?;
+    if id.is_offload() {
+        let message =
+            format!("'{id}' holds an offloaded tenant, perhaps nowhere else: fetch it back");
+        return Err(Error::new(ErrorKind::Invalid, message));
+    }
     let repository = Repository::open(backend)?;
     match repository.backup(&id) {
         Ok(config) => {

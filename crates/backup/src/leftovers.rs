@@ -47,7 +47,8 @@ impl Leftovers {
                 conclude(env, journals, &entry, state)?;
                 entry.state = state;
             }
-            if entry.state == State::Success && last_success.is_none() {
+            let is_base = entry.state == State::Success && !entry.begin.id.is_offload();
+            if is_base && last_success.is_none() {
                 last_success = Some(entry.begin.id.clone());
             }
             if entry.is_unclean() {

@@ -26,6 +26,7 @@ pub mod journal;
 mod leftovers;
 pub mod moment;
 pub mod names;
+pub mod offload;
 pub mod operation;
 pub mod options;
 pub mod pace;

@@ -18,6 +18,9 @@ pub const REPOSITORY: &str = "repository.json";
 /// The folder of chunks, with the slash.
 pub const CHUNKS: &str = ".chunks/";
 
+/// How the ids of offloaded tenants begin. No other backup may have such an id.
+pub const OFFLOAD_PREFIX: &str = "offload-";
+
 /// The folder of condemned lists, with the slash.
 pub const PRUNE: &str = ".prune/";
 
@@ -174,6 +177,12 @@ impl BackupId {
     /// The descriptor of the whole backup: the commit point.
     pub fn config_object(&self) -> String {
         format!("{self}/backup_config.json")
+    }
+
+    /// Whether it holds the rows of an offloaded tenant, which may be nowhere else: it goes when the
+    /// tenant is back, and never by its age.
+    pub fn is_offload(&self) -> bool {
+        self.as_str().starts_with(OFFLOAD_PREFIX)
     }
 
     /// The record of the last restore.

@@ -59,6 +59,8 @@ pub struct Summary {
     pub totals: Totals,
     /// The collections, under the names they have in the store.
     pub collections: Vec<String>,
+    /// FROZEN tenants that a backup left out, as COLLECTION/TENANT: their rows are offloaded.
+    pub skipped: Vec<String>,
     /// Bytes and chunks moved.
     pub progress: ProgressReport,
     /// From the request to the end.

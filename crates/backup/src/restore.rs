@@ -7,8 +7,9 @@ use std::{
 };
 
 use siltstone_lsm::{
+    catalog::{Catalog, TenantStatus},
     error::ErrorKind as StoreErrorKind,
-    restore::{RestorePlan, RestoredCollection, RestoredSegment, RestoredTenant},
+    restore::{RestorePlan, RestoreTarget, RestoredCollection, RestoredSegment, RestoredTenant},
     store::{RestoreTicket, Store},
     types::{FileId, Sequence, TreeId},
 };
@@ -44,6 +45,8 @@ pub(crate) struct RestoreJob {
     id: BackupId,
     options: RestoreOptions,
     ticket: RestoreTicket,
+    /// A name that is there as asked once the edit is, and not before; one edit shows all.
+    proof: Option<String>,
     collections: Vec<Selected>,
     chunks: Vec<Chunk>,
     segments: Vec<StoredSegment>,
@@ -51,24 +54,49 @@ pub(crate) struct RestoreJob {
     totals: Totals,
 }
 
+/// Where the rows of a backup go.
+#[derive(Clone, Debug)]
+pub(crate) enum Destination {
+    /// To new collections, and to new tenants of those that are there.
+    Names,
+    /// To this FROZEN tenant; the backup is of one tenant alone.
+    Frozen {
+        /// Its collection.
+        collection: String,
+        /// Its name.
+        tenant: String,
+        /// What it is afterwards.
+        status: TenantStatus,
+    },
+}
+
 /// Checks everything that can be checked without fetching, and reserves the names in the store.
 ///
 /// # Errors
-/// `Invalid` for names that cannot be; `Exists` naming all collections that are there already;
-/// `NoSpace`; `Corrupt`; and those of the backend.
+/// `Invalid` for names that cannot be; `Exists` naming all collections and tenants that are there
+/// already; `NoSpace`; `Corrupt`; and those of the backend.
 pub(crate) fn prepare(
     store: &Store,
     repository: Repository,
     config: Config,
     options: RestoreOptions,
+    destination: Destination,
 ) -> Result<RestoreJob> {
     options.check()?;
     check_nodes(&config, &options.node_mapping)?;
     let id = config.id.clone();
     let mut descriptor = repository.descriptor(config)?;
     let stored = mem::take(&mut descriptor.collections);
-    let collections = rename(select(&options.selection, stored)?, &options.rename)?;
-    let ticket = store.begin_restore(&names(&collections))?;
+    let mut collections = rename(select(&options.selection, stored)?, &options.rename)?;
+    let targets = match destination {
+        Destination::Names => targets(&store.catalog(), &collections),
+        Destination::Frozen { collection, tenant, status } => {
+            only_tenant(&mut collections, (&collection, &tenant), status)?;
+            vec![RestoreTarget::Frozen { collection, tenant }]
+        }
+    };
+    let proof = targets.first().map(proof_of);
+    let ticket = store.begin_restore_into(targets)?;
     let (sequence, mut totals) = (descriptor.config.sequence, descriptor.config.totals);
     let (chunks, segments) = wanted(descriptor, &collections);
     totals.collections = collections.len() as u64;
@@ -83,6 +111,7 @@ pub(crate) fn prepare(
         id,
         options,
         ticket,
+        proof,
         collections,
         chunks,
         segments,
@@ -95,6 +124,55 @@ impl RestoreJob {
     /// The collections, under the names they get.
     pub(crate) fn names(&self) -> Vec<String> {
         names(&self.collections)
+    }
+}
+
+/// Collections are made, but one that is there gets the tenants that were asked for by name.
+fn targets(catalog: &Catalog, collections: &[Selected]) -> Vec<RestoreTarget> {
+    let target = |Selected { collection, own_rows }: &Selected| {
+        let name = collection.name.clone();
+        if *own_rows || !catalog.collections.contains_key(name.as_str()) {
+            return RestoreTarget::Collection(name);
+        }
+        let tenants = collection.tenants.iter().map(|tenant| tenant.name.clone()).collect();
+        RestoreTarget::Tenants { collection: name, tenants }
+    };
+    collections.iter().map(target).collect()
+}
+
+/// Gives the only tenant of a backup the names and the status that it has from now on.
+fn only_tenant(
+    collections: &mut [Selected],
+    (collection, tenant): (&str, &str),
+    status: TenantStatus,
+) -> Result<()> {
+    if let [Selected { collection: stored, own_rows }] = collections
+        && let [only] = stored.tenants.as_mut_slice()
+    {
+        collection.clone_into(&mut stored.name);
+        tenant.clone_into(&mut only.name);
+        (only.status, *own_rows) = (status, false);
+        return Ok(());
+    }
+    let message = format!("the backup is not of one tenant, as '{tenant}' of '{collection}' was");
+    Err(Error::new(ErrorKind::Invalid, message))
+}
+
+fn proof_of(target: &RestoreTarget) -> String {
+    match target.tenants().first() {
+        None => target.collection().to_owned(),
+        Some(tenant) => format!("{}/{tenant}", target.collection()),
+    }
+}
+
+/// Whether what a restore was about to show is there: a collection, or a tenant with its rows.
+pub(crate) fn is_shown(catalog: &Catalog, proof: &str) -> bool {
+    match proof.split_once('/') {
+        None => catalog.collections.contains_key(proof),
+        Some((collection, tenant)) => {
+            let found = catalog.collection(collection).and_then(|found| found.tenant(tenant));
+            found.is_ok_and(|found| found.status != TenantStatus::Frozen)
+        }
     }
 }
 
@@ -126,6 +204,7 @@ pub(crate) fn run(operation: &Operation, job: RestoreJob, mut note: RestoreNote)
 
 fn restore(operation: &Operation, job: RestoreJob) -> Result<Summary> {
     let RestoreJob { repository, id, options, mut ticket, collections, chunks, segments, .. } = job;
+    let proof = job.proof;
     let (progress, cancel) = (&operation.shared.progress, &operation.shared.cancel);
     progress.plan(job.totals.segment_bytes, 0);
     let (trees, places) = tree_reports(&collections);
@@ -152,7 +231,7 @@ fn restore(operation: &Operation, job: RestoreJob) -> Result<Summary> {
     operation.enter(State::Transferred)?;
     let names = names(&collections);
     let plan = restore_plan(collections, segments, &placed, job.sequence);
-    operation.begin_commit(names.clone())?;
+    operation.begin_commit(proof.into_iter().collect())?;
     ticket.commit(plan)?;
     Ok(Summary {
         id,
@@ -160,6 +239,7 @@ fn restore(operation: &Operation, job: RestoreJob) -> Result<Summary> {
         sequence: job.sequence,
         totals: job.totals,
         collections: names,
+        skipped: Vec::new(),
         progress: progress.report(),
         elapsed: operation.age(),
     })
@@ -193,7 +273,11 @@ fn check_nodes(config: &Config, mapping: &[(String, String)]) -> Result<()> {
     Err(Error::new(ErrorKind::Invalid, message))
 }
 
-fn require_chunks(repository: &Repository, chunks: &[Chunk]) -> Result<()> {
+/// Chunks must be there with their lengths.
+///
+/// # Errors
+/// `Corrupt`, naming those that are not; and those of the backend.
+pub(crate) fn require_chunks(repository: &Repository, chunks: &[Chunk]) -> Result<()> {
     let present = repository.present(chunks)?;
     let missing: Vec<String> = (chunks.iter())
         .filter(|chunk| !present.contains(&chunk.id))

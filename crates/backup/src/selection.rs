@@ -7,11 +7,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use siltstone_lsm::{catalog::check_name, types::TreeId};
+use siltstone_lsm::{
+    catalog::{TenantStatus, check_name},
+    types::TreeId,
+};
 
 use crate::{
     error::{Error, ErrorKind, Result, listed},
-    format::descriptor::StoredCollection,
+    format::descriptor::{StoredCollection, StoredTenant},
     options::Selection,
     progress::TreeReport,
 };
@@ -53,6 +56,18 @@ pub(crate) fn tree_reports(selected: &[Selected]) -> (Vec<TreeReport>, BTreeMap<
         }
     }
     (reports, places)
+}
+
+/// Takes FROZEN tenants out, whose rows are not in the store; names them as COLLECTION/TENANT.
+pub(crate) fn take_frozen(selected: &mut [Selected]) -> Vec<String> {
+    let mut frozen = Vec::new();
+    for StoredCollection { name, tenants, .. } in selected.iter_mut().map(|it| &mut it.collection) {
+        let is_frozen = |tenant: &StoredTenant| tenant.status == TenantStatus::Frozen;
+        let names = tenants.iter().filter(|tenant| is_frozen(tenant));
+        frozen.extend(names.map(|tenant| format!("{name}/{}", tenant.name)));
+        tenants.retain(|tenant| !is_frozen(tenant));
+    }
+    frozen
 }
 
 /// What one list of a selection says of a collection.

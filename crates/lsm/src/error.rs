@@ -17,7 +17,8 @@ pub enum ErrorKind {
     NotFound,
     /// The name is taken.
     Exists,
-    /// The store is busy, stopping, or the tenant is COLD. Retry later or activate it.
+    /// The store is busy, stopping, or the tenant is COLD or FROZEN. Retry later, activate it, or
+    /// fetch it back.
     Unavailable,
     /// Another process has the store open.
     Locked,

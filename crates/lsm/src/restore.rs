@@ -5,33 +5,55 @@ use crate::{
     types::{FileId, SegmentMeta, Sequence},
 };
 
+/// What a restore makes, and keeps others from making while it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RestoreTarget {
+    /// A collection, which must not be there.
+    Collection(String),
+    /// Tenants, which must not be there, of a collection that must.
+    Tenants {
+        /// The collection.
+        collection: String,
+        /// The tenants' names.
+        tenants: Vec<String>,
+    },
+    /// The rows of a tenant, which must be there and FROZEN.
+    Frozen {
+        /// The collection.
+        collection: String,
+        /// The tenant's name.
+        tenant: String,
+    },
+}
+
 /// Everything a restore adds, in one edit.
 #[derive(Clone, Debug, Default)]
 pub struct RestorePlan {
-    /// The collections, under the names they get.
+    /// The collections, under the names they get; those that are there already get tenants alone.
     pub collections: Vec<RestoredCollection>,
     /// The sequence of the backup's cut; no segment holds a higher one. The store goes on above
     /// it.
     pub sequence: Sequence,
 }
 
-/// One collection to be made.
+/// One collection to be made, or to get tenants.
 #[derive(Clone, Debug)]
 pub struct RestoredCollection {
     /// Its name in this store.
     pub name: String,
-    /// Segments of the collection's own tree.
+    /// Segments of the collection's own tree; none if the collection is there already.
     pub segments: Vec<RestoredSegment>,
     /// Its tenants.
     pub tenants: Vec<RestoredTenant>,
 }
 
-/// One tenant to be made.
+/// One tenant to be made, or fetched back.
 #[derive(Clone, Debug)]
 pub struct RestoredTenant {
     /// Its name.
     pub name: String,
-    /// Whether it answers.
+    /// Whether it answers: HOT or COLD.
     pub status: TenantStatus,
     /// Segments of its tree.
     pub segments: Vec<RestoredSegment>,
@@ -48,6 +70,25 @@ pub struct RestoredSegment {
     pub offset: u64,
     /// What is known of it.
     pub meta: SegmentMeta,
+}
+
+impl RestoreTarget {
+    /// The collection that it is, or that it is in.
+    pub fn collection(&self) -> &str {
+        match self {
+            Self::Collection(name) => name,
+            Self::Tenants { collection, .. } | Self::Frozen { collection, .. } => collection,
+        }
+    }
+
+    /// Its tenants; a collection of its own has any.
+    pub fn tenants(&self) -> &[String] {
+        match self {
+            Self::Collection(_) => &[],
+            Self::Tenants { tenants, .. } => tenants,
+            Self::Frozen { tenant, .. } => std::slice::from_ref(tenant),
+        }
+    }
 }
 
 impl RestorePlan {

@@ -108,7 +108,13 @@ pub enum TenantStatus {
     Hot = 1,
     /// On disk only: reads and writes are refused until it is HOT again. Backups include it.
     Cold = 2,
+    /// Offloaded: its rows are in a backend, at a location that the catalog knows, and not on this
+    /// disk. Reads and writes are refused until it is fetched back. Backups skip it.
+    Frozen = 3,
 }
+
+/// Longest location of an offloaded tenant, in bytes.
+pub const LOCATION_BYTES_MAX: usize = 1024;
 
 /// One version of one key, borrowed from wherever it lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

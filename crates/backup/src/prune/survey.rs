@@ -78,15 +78,17 @@ impl Survey {
         Ok(survey)
     }
 
+    /// An offloaded tenant is no copy of anything: no rule removes it.
     fn is_kept(&self, id: &BackupId) -> bool {
-        self.verdicts.iter().any(|verdict| verdict.id == *id && verdict.is_kept())
+        id.is_offload()
+            || self.verdicts.iter().any(|verdict| verdict.id == *id && verdict.is_kept())
     }
 }
 
 /// Each store has its own history.
 fn verdicts(configs: &[Config], options: &PruneOptions, now: Duration) -> Vec<Verdict> {
     let mut stores: BTreeMap<[u8; 16], Vec<_>> = BTreeMap::new();
-    for config in configs {
+    for config in configs.iter().filter(|config| !config.id.is_offload()) {
         stores.entry(config.store_id).or_default().push((config.id.clone(), config.started_at));
     }
     let now = timestamp(now);

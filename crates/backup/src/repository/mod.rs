@@ -164,13 +164,14 @@ impl Repository {
         Ok(folders.filter_map(|name| BackupId::new(name).ok()).collect())
     }
 
-    /// The backups of a store that can be read, the newest first by its own clock.
+    /// The backups of a store that can be read, the newest first by its own clock. An offloaded
+    /// tenant is none: it goes when it is fetched back.
     ///
     /// # Errors
     /// Those of the backend.
     pub(crate) fn backups_of(&self, store_id: [u8; 16]) -> Result<Vec<Config>> {
         let mut backups: Vec<Config> = Vec::new();
-        for id in self.ids()? {
+        for id in self.ids()?.into_iter().filter(|id| !id.is_offload()) {
             match self.config(&id) {
                 Ok(config) => backups.extend(config.filter(|it| it.store_id == store_id)),
                 Err(error) if is_about_bytes(&error) => {} // no base, but no harm either

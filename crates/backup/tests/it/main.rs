@@ -9,6 +9,8 @@ mod damage;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]
+mod offload;
+#[cfg(test)]
 mod prune;
 #[cfg(test)]
 mod resume;

@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc};
 use siltstone_backup::{
     api::Backups,
     backend::Depth,
+    error::ErrorKind,
     options::{CreateOptions, RestoreOptions},
 };
 use siltstone_io::{
@@ -13,7 +14,9 @@ use siltstone_io::{
 };
 use siltstone_lsm::{batch::Batch, options::Durability, store::Store};
 
-use crate::support::{assert_same, content, fill, memory, open, quick, restore, sim_store};
+use crate::support::{
+    assert_same, content, fill, memory, open, open_sim, quick, restore, sim_store,
+};
 
 /// Files below a folder.
 fn files_in(folder: &Path) -> usize {
@@ -106,4 +109,53 @@ fn single_tenants_are_backed_up_restored_and_renamed() {
     let mut all = expected;
     all.remove("fish/sea Cold");
     assert_same(&content(&other), &all);
+}
+
+#[test]
+fn single_tenants_are_restored_into_a_live_collection() {
+    let (disk, store) = sim_store(64);
+    fill(&store, 300);
+    let expected = content(&store);
+    let backend = memory();
+    let backups = Backups::new(store.clone()).unwrap();
+    backups.create(&backend, "nightly", quick()).unwrap().wait().unwrap();
+    let restore = |include: &[&str], rename: &[(&str, &str)]| {
+        let mut options = RestoreOptions::default();
+        options.selection.include = include.iter().map(|name| (*name).to_owned()).collect();
+        let owned = |(from, to): &(&str, &str)| ((*from).to_owned(), (*to).to_owned());
+        options.rename = rename.iter().map(owned).collect();
+        backups.restore(&backend, "nightly", options).and_then(|handle| handle.wait())
+    };
+    let error = restore(&["fish/sea", "fish/pond", "birds"], &[]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Exists);
+    let text = error.to_string();
+    for name in ["birds", "fish/pond", "fish/sea"] {
+        assert!(text.contains(name), "{text} lacks {name}");
+    }
+    assert_same(&content(&store), &expected);
+
+    // Beside the one that lives, under another name, while the collection is written to.
+    let fish = store.tree("fish", None).unwrap();
+    store.put(fish, b"later", b"row", Durability::Sync).unwrap();
+    let pond = store.tree("fish", Some("pond")).unwrap();
+    store.clear(pond, Durability::Sync).unwrap();
+    let made = restore(&["fish/pond", "fish/sea"], &[("fish/pond", "lake"), ("fish/sea", "bay")]);
+    let made = made.unwrap();
+    assert_eq!((made.totals.collections, made.totals.tenants), (1, 2));
+    let found = content(&store);
+    assert_eq!(found["fish/lake Hot"], expected["fish/pond Hot"]);
+    assert_eq!(found["fish/bay Cold"], expected["fish/sea Cold"]);
+    assert!(found["fish/pond Hot"].is_empty() && found["fish"].contains_key(&b"later"[..]));
+    assert_eq!(found["birds"], expected["birds"]);
+
+    // In the place of one that was lost.
+    store.drop_tenants("fish", &["pond"]).unwrap();
+    restore(&["fish/pond"], &[]).unwrap();
+    let lake = store.tree("fish", Some("lake")).unwrap();
+    store.put(lake, b"key-000001", b"newer", Durability::Sync).unwrap();
+    drop((backups, store));
+    let store = open_sim(&disk, 65);
+    let found = content(&store);
+    assert_eq!(found["fish/pond Hot"], expected["fish/pond Hot"]);
+    assert_eq!(found["fish/lake Hot"][&b"key-000001"[..]], b"newer");
 }

@@ -8,6 +8,8 @@
 //!
 //! 1. Names are exact (no folding of case), unique among collections and among the tenants of one.
 //! 2. Each collection and each tenant has a tree of its own; no tree has two owners.
+//! 3. A tenant has a location if and only if it is FROZEN, and then its tree is empty: it was made
+//!    when the tenant was frozen, and has never answered.
 
 pub mod operations;
 
@@ -17,7 +19,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     format::manifest::edit::Record,
     shared_map::SharedMap,
-    types::{NAME_BYTES_MAX, TreeId},
+    types::{LOCATION_BYTES_MAX, NAME_BYTES_MAX, TreeId},
 };
 
 pub use crate::types::TenantStatus;
@@ -42,6 +44,8 @@ pub struct Collection {
     pub tree: TreeId,
     /// By name.
     pub tenants: SharedMap<Arc<str>, Tenant>,
+    /// Where the rows of FROZEN tenants are, by the tenant's name.
+    locations: SharedMap<Arc<str>, Arc<str>>,
 }
 
 /// One tenant of a collection.
@@ -110,16 +114,20 @@ impl Catalog {
     /// The tree of a collection, or of one of its tenants, that answers reads and writes.
     ///
     /// # Errors
-    /// `NotFound`, naming what there is not; `Unavailable` when the tenant is COLD.
+    /// `NotFound`, naming what there is not; `Unavailable` when the tenant is COLD or FROZEN.
     pub fn open_tree(&self, collection: &str, tenant: Option<&str>) -> Result<TreeId> {
         let found = self.collection(collection)?;
         let Some(name) = tenant else { return Ok(found.tree) };
         let tenant = found.tenant(name)?;
-        if tenant.status == TenantStatus::Cold {
-            let message = format!("tenant '{name}' of '{collection}' is COLD; set it to HOT first");
-            return Err(Error::new(ErrorKind::Unavailable, message));
+        match tenant.status {
+            TenantStatus::Hot => Ok(tenant.tree),
+            TenantStatus::Cold => {
+                let message =
+                    format!("tenant '{name}' of '{collection}' is COLD; set it to HOT first");
+                Err(Error::new(ErrorKind::Unavailable, message))
+            }
+            TenantStatus::Frozen => Err(found.frozen(name)),
         }
-        Ok(tenant.tree)
     }
 
     /// Whose rows a tree holds; `None` if it is dropped.
@@ -167,16 +175,22 @@ impl Catalog {
                 self.create_tenant(*collection, name, Tenant { tree: *tree, status: *status })?;
             }
             Record::SetTenantStatus { collection, name, status } => {
+                check_settable(*status)?;
                 let collection = self.change(*collection)?;
                 collection.tenant(name)?;
                 if let Some(tenant) = collection.tenants.get_mut(name.as_str()) {
                     tenant.status = *status;
                 }
+                collection.locations.remove(name.as_str());
+            }
+            Record::FrozenTenant { collection, name, tree, location } => {
+                return self.freeze(*collection, name, *tree, location);
             }
             Record::DropTenant { collection, name } => {
                 let collection = self.change(*collection)?;
                 let dropped = collection.tenant(name)?.tree;
                 collection.tenants.remove(name.as_str());
+                collection.locations.remove(name.as_str());
                 self.owners.remove(&dropped);
                 return Ok(vec![dropped]);
             }
@@ -196,8 +210,13 @@ impl Catalog {
         }
         self.own(tree, Owner { collection: id, tenant: None })?;
         let name: Arc<str> = name.into();
-        let collection =
-            Collection { id, name: Arc::clone(&name), tree, tenants: SharedMap::new() };
+        let collection = Collection {
+            id,
+            name: Arc::clone(&name),
+            tree,
+            tenants: SharedMap::new(),
+            locations: SharedMap::new(),
+        };
         self.names.insert(id, Arc::clone(&name));
         self.collections.insert(name, Arc::new(collection));
         Ok(())
@@ -226,6 +245,7 @@ impl Catalog {
     }
 
     fn create_tenant(&mut self, collection: u64, name: &str, tenant: Tenant) -> Result<()> {
+        check_settable(tenant.status)?;
         self.check_free_tenant(collection, name)?;
         let name: Arc<str> = name.into();
         self.own(tenant.tree, Owner { collection, tenant: Some(Arc::clone(&name)) })?;
@@ -233,12 +253,39 @@ impl Catalog {
         Ok(())
     }
 
+    /// Puts a FROZEN tenant in the place of the one of that name, if there is one, and returns the
+    /// tree of that one.
+    fn freeze(
+        &mut self,
+        collection: u64,
+        name: &str,
+        tree: TreeId,
+        location: &str,
+    ) -> Result<Vec<TreeId>> {
+        check_name(name)?;
+        check_location(location)?;
+        let found = self.collection_by_id(collection).ok_or_else(|| no_number(collection))?;
+        let dropped = found.tenants.get(name).map(|tenant| tenant.tree);
+        let name: Arc<str> = name.into();
+        self.own(tree, Owner { collection, tenant: Some(Arc::clone(&name)) })?;
+        if let Some(dropped) = dropped {
+            self.owners.remove(&dropped);
+        }
+        let found = self.change(collection)?;
+        found.tenants.insert(Arc::clone(&name), Tenant { tree, status: TenantStatus::Frozen });
+        found.locations.insert(name, location.into());
+        Ok(dropped.into_iter().collect())
+    }
+
     fn rename_tenant_by_id(&mut self, collection: u64, name: &str, to: &str) -> Result<()> {
         let moved = self.check_free_tenant(collection, to)?.tenant(name)?;
         let to: Arc<str> = to.into();
-        let tenants = &mut self.change(collection)?.tenants;
-        tenants.remove(name);
-        tenants.insert(Arc::clone(&to), moved);
+        let changed = self.change(collection)?;
+        changed.tenants.remove(name);
+        changed.tenants.insert(Arc::clone(&to), moved);
+        if let Some(location) = changed.locations.remove(name) {
+            changed.locations.insert(Arc::clone(&to), location);
+        }
         self.owners.insert(moved.tree, Owner { collection, tenant: Some(to) });
         Ok(())
     }
@@ -289,6 +336,49 @@ impl Collection {
             Error::new(ErrorKind::NotFound, message)
         })
     }
+
+    /// Where the rows of a FROZEN tenant are; `None` for any other.
+    pub fn location(&self, tenant: &str) -> Option<&str> {
+        self.locations.get(tenant).map(|location| &**location)
+    }
+
+    /// The error for one who wants the rows of a FROZEN tenant.
+    fn frozen(&self, tenant: &str) -> Error {
+        let (of, location) = (&self.name, self.location(tenant).unwrap_or_default());
+        let message = format!(
+            "tenant '{tenant}' of '{of}' is FROZEN: its rows are offloaded to {location}; fetch it \
+             back first"
+        );
+        Error::new(ErrorKind::Unavailable, message)
+    }
+}
+
+/// Checks where the rows of a tenant are said to be: 1 to [`LOCATION_BYTES_MAX`] bytes, no control
+/// characters.
+///
+/// # Errors
+/// `Invalid`, with the rule that is broken.
+pub fn check_location(location: &str) -> Result<()> {
+    let broken = if location.is_empty() {
+        "it is empty"
+    } else if location.len() > LOCATION_BYTES_MAX {
+        "it is longer than 1024 bytes"
+    } else if location.chars().any(char::is_control) {
+        "it contains a control character"
+    } else {
+        return Ok(());
+    };
+    let message = format!("the location of an offloaded tenant cannot be used: {broken}");
+    Err(Error::new(ErrorKind::Invalid, message))
+}
+
+/// A tenant becomes FROZEN with a location alone, never by a status.
+fn check_settable(status: TenantStatus) -> Result<()> {
+    if status == TenantStatus::Frozen {
+        let message = "a tenant becomes FROZEN by offloading it, not by setting its status";
+        return Err(Error::new(ErrorKind::Invalid, message));
+    }
+    Ok(())
 }
 
 fn no_collection(name: &str) -> Error {

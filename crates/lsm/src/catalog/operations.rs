@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    catalog::{Catalog, Collection, TenantStatus, check_name},
+    catalog::{Catalog, Collection, TenantStatus, check_name, check_settable},
     error::{Error, ErrorKind, Result},
     format::manifest::edit::Record,
     types::TreeId,
@@ -99,14 +99,19 @@ impl Catalog {
     /// Activates tenants or puts them to rest; those that are so already stay so.
     ///
     /// # Errors
-    /// `NotFound`, or `Invalid` for a doubled name.
+    /// `NotFound`, `Unavailable` when one is FROZEN, or `Invalid` for a doubled name and for the
+    /// status FROZEN.
     pub fn set_tenant_status(
         &self,
         collection: &str,
         names: &[&str],
         status: TenantStatus,
     ) -> Result<Vec<Record>> {
+        check_settable(status)?;
         let found = self.existing_tenants(collection, names)?;
+        if let Some(name) = names.iter().find(|name| found.location(name).is_some()) {
+            return Err(found.frozen(name));
+        }
         let record = |name: &&str| Record::SetTenantStatus {
             collection: found.id,
             name: (*name).to_owned(),

@@ -86,6 +86,47 @@ fn cold_tenants_do_not_answer_until_hot_again() {
 }
 
 #[test]
+fn frozen_tenants_keep_their_location_until_they_are_back_or_gone() {
+    let before = catalog();
+    let freeze = |tree, location: &str| Record::FrozenTenant {
+        collection: 1,
+        name: "ann".into(),
+        tree: TreeId(tree),
+        location: location.into(),
+    };
+    let mut frozen = before.clone();
+    assert_eq!(frozen.apply(&freeze(9, "shelf 1")).unwrap(), [TreeId(2)]);
+    assert_eq!(frozen.owner(TreeId(2)), None);
+    assert!(!frozen.answers(TreeId(9)) && frozen.owner(TreeId(9)).is_some());
+    let (kind, text) = kind_and_text(frozen.open_tree("Places", Some("ann")));
+    assert_eq!(kind, ErrorKind::Unavailable);
+    assert!(text.contains("shelf 1") && text.contains("fetch it back"), "{text}");
+    let records = frozen.rename_tenant("Places", "ann", "eve").unwrap();
+    let renamed = frozen.after(&records).unwrap();
+    let location = |catalog: &Catalog, name| {
+        catalog.collection("Places").unwrap().location(name).map(str::to_owned)
+    };
+    assert_eq!(location(&renamed, "eve").as_deref(), Some("shelf 1"));
+    assert_eq!(location(&renamed, "ann"), None);
+    for status in [TenantStatus::Hot, TenantStatus::Cold] {
+        let refused = kind_and_text(frozen.set_tenant_status("Places", &["bob", "ann"], status));
+        assert_eq!(refused.0, ErrorKind::Unavailable);
+        let record = Record::SetTenantStatus { collection: 1, name: "ann".into(), status };
+        let back = frozen.after(&[record]).unwrap();
+        assert_eq!(location(&back, "ann"), None);
+        assert_eq!(back.collection("Places").unwrap().tenant("ann").unwrap().status, status);
+    }
+    let records = frozen.drop_tenants("Places", &["ann"]).unwrap();
+    let mut dropped = frozen.after(&records).unwrap();
+    assert_eq!(location(&dropped, "ann"), None);
+    assert_eq!(dropped.apply(&freeze(10, "shelf 2")).unwrap(), [], "it may also be a new one");
+    assert_eq!(location(&dropped, "ann").as_deref(), Some("shelf 2"));
+    for location in ["", "a\nb", &"x".repeat(LOCATION_BYTES_MAX + 1)] {
+        assert_eq!(kind_and_text(before.clone().apply(&freeze(9, location))).0, ErrorKind::Invalid);
+    }
+}
+
+#[test]
 fn renames_keep_trees_and_drops_return_them() {
     let before = catalog();
     let records = before.rename_collection("Places", "Sites").unwrap();
@@ -122,6 +163,12 @@ fn records_that_do_not_fit_change_nothing() {
         name: name.into(),
         to: to.into(),
     };
+    let frozen = |name: &str, tree, location: &str| Record::FrozenTenant {
+        collection: 1,
+        name: name.into(),
+        tree: TreeId(tree),
+        location: location.into(),
+    };
     for record in [
         tenant("ann", 9),
         tenant("eve", 3), // the tree has an owner
@@ -137,6 +184,11 @@ fn records_that_do_not_fit_change_nothing() {
         rename("eve", "adam"),
         Record::RenameCollection { id: 2, name: "x".into() },
         Record::SetTenantStatus { collection: 2, name: "ann".into(), status: TenantStatus::Cold },
+        Record::SetTenantStatus { collection: 1, name: "ann".into(), status: TenantStatus::Frozen },
+        frozen("ann", 3, "shelf"), // the tree has an owner
+        frozen("ann", 2, "shelf"), // also if it is its own
+        frozen("a/b", 9, "shelf"),
+        frozen("ann", 9, ""),
     ] {
         let mut after = before.clone();
         assert!(after.apply(&record).is_err(), "{record:?}");

@@ -37,6 +37,7 @@ impl Random {
                 2 => self.create_tenants(state, fresh),
                 3 if self.below(3) == 0 => self.drop_something(state),
                 3 => self.rename(state),
+                4 if self.below(2) == 0 => self.freeze(state, fresh),
                 4 => self.set_status(state),
                 5..=7 => self.flush(state, fresh),
                 8 | 9 => self.compact(state, fresh),
@@ -91,9 +92,18 @@ impl Random {
     fn set_status(&self, state: &State) -> Vec<Record> {
         let Some(collection) = self.collection(state) else { return Vec::new() };
         let Some(name) = self.pick(collection.tenants.keys()) else { return Vec::new() };
-        let status = [TenantStatus::Hot, TenantStatus::Cold][self.index(2)];
+        let status = [TenantStatus::Hot, TenantStatus::Cold, TenantStatus::Frozen][self.index(3)];
         let name = name.to_string();
         vec![Record::SetTenantStatus { collection: collection.id, name, status }]
+    }
+
+    fn freeze(&self, state: &State, fresh: u64) -> Vec<Record> {
+        let Some(collection) = self.collection(state) else { return Vec::new() };
+        let known = self.pick(collection.tenants.keys()).map(ToString::to_string);
+        let name = known.filter(|_| self.below(8) > 0).unwrap_or_else(|| "far".to_owned());
+        let tree = TreeId(state.next_tree.0 + fresh);
+        let location = format!("shelf {}", self.below(1 << 20));
+        vec![Record::FrozenTenant { collection: collection.id, name, tree, location }]
     }
 
     fn flush(&self, state: &State, fresh: u64) -> Vec<Record> {

@@ -130,7 +130,11 @@ impl State {
             };
             let tenants = collection.tenants.iter().map(move |(name, tenant)| {
                 let (tree, status) = (tenant.tree, tenant.status);
-                Record::CreateTenant { collection: id, name: name.to_string(), tree, status }
+                let (location, name) = (collection.location(name), name.to_string());
+                match location.map(str::to_owned) {
+                    Some(location) => Record::FrozenTenant { collection: id, name, tree, location },
+                    None => Record::CreateTenant { collection: id, name, tree, status },
+                }
             });
             iter::once(create).chain(tenants)
         })
@@ -227,7 +231,9 @@ impl Builder {
         let (next_tree, next_collection) = self.fresh;
         let (tree, collection) = match record {
             Record::CreateCollection { id, tree, .. } => (Some(*tree), Some(*id)),
-            Record::CreateTenant { tree, .. } => (Some(*tree), None),
+            Record::CreateTenant { tree, .. } | Record::FrozenTenant { tree, .. } => {
+                (Some(*tree), None)
+            }
             _ => (None, None),
         };
         if let Some(tree) = tree {

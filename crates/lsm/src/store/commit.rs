@@ -20,7 +20,7 @@ use crate::{
     options::Durability,
     store::{
         core::{Core, LogState, Sealed, lock},
-        metrics::add,
+        metrics::{add, add_time},
         work::{Committed, Plan, Work},
     },
     types::{RangeTombstone, SEQUENCE_MAX, SEQUENCE_RESERVATION, Sequence, TreeId},
@@ -75,8 +75,13 @@ impl Core {
                 taken == 0
             }
         });
+        let begun = self.env.clock.monotonic();
         let placed = room.and_then(|()| self.place(&group));
         self.queue.hand_over();
+        if let Some(Work::Barrier(Some(_))) = group.first().map(|first| &first.work) {
+            add(&self.counters.cuts, 1);
+            add_time(&self.counters.cut_lead_nanos, begun, self.env.clock.monotonic());
+        }
         match placed {
             Ok(Some(placed)) => self.finish(placed),
             Ok(None) => {}
@@ -228,6 +233,7 @@ impl Core {
     }
 
     fn publish(&self, placed: &mut Placed) -> Result<()> {
+        let begun = self.env.clock.monotonic();
         if let Some(position) = placed.sync_to {
             self.wal.sync_to(position).map_err(indeterminate)?;
         }
@@ -242,6 +248,7 @@ impl Core {
             && let Work::Barrier(Some(collector)) = &member.work
         {
             collector.begin(self, committed.sequence);
+            add_time(&self.counters.cut_sync_nanos, begun, self.env.clock.monotonic());
         }
         turn.publish(|| self.visible.store(placed.last, Ordering::Release));
         Ok(())
@@ -329,10 +336,11 @@ impl LogState {
     }
 }
 
-/// The error for a tree that was dropped, never was, or belongs to a COLD tenant.
+/// The error for a tree that was dropped, never was, or belongs to a COLD or FROZEN tenant.
 pub(crate) fn not_there(tree: TreeId) -> Error {
     let message = format!(
-        "{tree} is not open: its collection or tenant was dropped or is COLD; look it up again"
+        "{tree} is not open: its collection or tenant was dropped, or is COLD or FROZEN; look it up \
+         again"
     );
     Error::new(ErrorKind::NotFound, message)
 }

@@ -1,12 +1,12 @@
 //! [`Core`]: the shared heart of an open store.
 //!
 //! Locks, always taken in this order: `log` (the leader's state), `ready_log`, `install` (changes
-//! of the published view), then the small ones (`sealed`, `obsolete`, `reserved_names`), which are
-//! held for a few instructions. The manifest and the WAL have locks of their own below all of
+//! of the published view), then the small ones (`sealed`, `obsolete`), which are held for a few
+//! instructions. The manifest and the WAL have locks of their own below all of
 //! these. No lock but `log` and `ready_log` is held across I/O.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -29,6 +29,7 @@ use crate::{
         obsolete::Obsolete,
         poison::Poison,
         pressure::{LastFailure, Stall},
+        reserved::Reserved,
         signal::Signal,
         work::{Committed, Work},
     },
@@ -62,8 +63,6 @@ pub(crate) struct Core {
     pub(crate) next_file: AtomicU64,
     /// Files that no version names, to be removed once nothing pins them.
     pub(crate) obsolete: Obsolete,
-    /// Names that a running restore will create.
-    pub(crate) reserved_names: Mutex<BTreeSet<String>>,
     pub(crate) poison: Poison,
     pub(crate) stall: Stall,
     pub(crate) flush_failure: LastFailure,
@@ -99,6 +98,8 @@ pub(crate) struct LogState {
     pub(crate) active: Arc<Memtable>,
     /// The catalog after all edits placed so far.
     pub(crate) catalog: Arc<Catalog>,
+    /// Names that running restores and offloads have claimed.
+    pub(crate) reserved: Reserved,
 }
 
 /// A memtable that takes no more writes.

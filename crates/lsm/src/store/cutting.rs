@@ -18,6 +18,7 @@ impl Core {
     /// The whole store at one instant. A second cut waits here, outside the queue.
     pub(crate) fn cut(&self) -> Result<Cut> {
         let _one = lock(&self.cutting);
+        self.prepare_cut()?;
         let collector = Arc::new(Collector::default());
         self.submit(Work::Barrier(Some(Arc::clone(&collector))))?;
         let (begun, collected) = self.wait_until(|| collector.take())?;
@@ -32,6 +33,17 @@ impl Core {
             segments,
             view: Some(begun.view),
         })
+    }
+
+    /// Does outside the queue what the cut would do in it: makes the log that follows, if there is
+    /// none, and syncs what buffered commits have left. What comes after this is little, and so is
+    /// the time for which the cut holds others up.
+    fn prepare_cut(&self) -> Result<()> {
+        self.check_writable()?;
+        if !lock(&self.log).active.is_empty() {
+            self.ready_log_step()?;
+        }
+        self.wal.sync_to(self.wal.end()).inspect_err(|error| self.note_failure(error))
     }
 
     /// Seals the active memtable and waits until all that was written before is in segments.

@@ -4,10 +4,11 @@ use std::sync::Mutex;
 
 use crate::{
     catalog::{Catalog, TenantStatus},
-    error::{Error, ErrorKind, Result},
+    error::Result,
     manifest::Record,
     store::{
-        core::{Core, LogState, lock},
+        core::{Core, LogState},
+        reserved::Reserved,
         work::{Committed, PlannedEdit, Work},
     },
     types::TreeId,
@@ -25,16 +26,18 @@ impl Core {
     /// As [`Core::edit`], for edits that only turn the catalog into records.
     fn edit_catalog(
         &self,
-        plan: impl FnOnce(&Catalog) -> Result<Vec<Record>> + Send + 'static,
+        plan: impl FnOnce(&Catalog, &Reserved) -> Result<Vec<Record>> + Send + 'static,
     ) -> Result<()> {
-        self.edit(move |log| Ok(PlannedEdit { records: plan(&log.catalog)?, sequence_floor: 0 }))?;
+        self.edit(move |log| {
+            Ok(PlannedEdit { records: plan(&log.catalog, &log.reserved)?, sequence_floor: 0 })
+        })?;
         Ok(())
     }
 
     pub(crate) fn create_collection(&self, name: &str) -> Result<TreeId> {
-        self.check_unreserved(name)?;
         let wanted = name.to_owned();
         self.edit(move |log| {
+            log.reserved.check_new_collection(&wanted)?;
             let (id, tree) = (log.next_collection, log.next_tree);
             let records = log.catalog.create_collection(&wanted, id, tree)?;
             (log.next_collection, log.next_tree) = (id + 1, tree.next());
@@ -45,13 +48,19 @@ impl Core {
 
     pub(crate) fn drop_collection(&self, name: &str) -> Result<()> {
         let name = name.to_owned();
-        self.edit_catalog(move |catalog| catalog.drop_collection(&name))
+        self.edit_catalog(move |catalog, reserved| {
+            reserved.check_collection(&name)?;
+            catalog.drop_collection(&name)
+        })
     }
 
     pub(crate) fn rename_collection(&self, from: &str, to: &str) -> Result<()> {
-        self.check_unreserved(to)?;
         let (from, to) = (from.to_owned(), to.to_owned());
-        self.edit_catalog(move |catalog| catalog.rename_collection(&from, &to))
+        self.edit_catalog(move |catalog, reserved| {
+            reserved.check_new_collection(&to)?;
+            reserved.check_collection(&from)?;
+            catalog.rename_collection(&from, &to)
+        })
     }
 
     pub(crate) fn create_tenants(&self, collection: &str, names: &[&str]) -> Result<Vec<TreeId>> {
@@ -60,6 +69,7 @@ impl Core {
         self.edit(move |log| {
             let first = log.next_tree;
             let names: Vec<&str> = wanted.iter().map(String::as_str).collect();
+            log.reserved.check_new_tenants(&within, &names)?;
             let records = log.catalog.create_tenants(&within, &names, first)?;
             log.next_tree = TreeId(first.0 + names.len() as u64);
             Ok(PlannedEdit { records, sequence_floor: 0 })
@@ -69,15 +79,20 @@ impl Core {
 
     pub(crate) fn drop_tenants(&self, collection: &str, names: &[&str]) -> Result<()> {
         let (collection, names) = (collection.to_owned(), owned(names));
-        self.edit_catalog(move |catalog| {
+        self.edit_catalog(move |catalog, reserved| {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            reserved.check_tenants(&collection, &names)?;
             catalog.drop_tenants(&collection, &names)
         })
     }
 
     pub(crate) fn rename_tenant(&self, collection: &str, from: &str, to: &str) -> Result<()> {
         let (within, from, to) = (collection.to_owned(), from.to_owned(), to.to_owned());
-        self.edit_catalog(move |catalog| catalog.rename_tenant(&within, &from, &to))
+        self.edit_catalog(move |catalog, reserved| {
+            reserved.check_new_tenants(&within, &[&to])?;
+            reserved.check_tenants(&within, &[&from])?;
+            catalog.rename_tenant(&within, &from, &to)
+        })
     }
 
     pub(crate) fn set_tenant_status(
@@ -87,8 +102,9 @@ impl Core {
         status: TenantStatus,
     ) -> Result<()> {
         let (collection, names) = (collection.to_owned(), owned(names));
-        self.edit_catalog(move |catalog| {
+        self.edit_catalog(move |catalog, reserved| {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            reserved.check_tenants(&collection, &names)?;
             catalog.set_tenant_status(&collection, &names, status)
         })
     }
@@ -97,14 +113,6 @@ impl Core {
     pub(crate) fn tree(&self, collection: &str, tenant: Option<&str>) -> Result<TreeId> {
         let catalog = std::sync::Arc::clone(&self.published.load().view.catalog);
         catalog.open_tree(collection, tenant)
-    }
-
-    fn check_unreserved(&self, name: &str) -> Result<()> {
-        if lock(&self.reserved_names).contains(name) {
-            let message = format!("collection '{name}' is being restored; wait, or pick another");
-            return Err(Error::new(ErrorKind::Exists, message));
-        }
-        Ok(())
     }
 }
 

@@ -1,6 +1,9 @@
 //! Counters of an open store.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 /// Counters that the store's parts add to.
 #[derive(Debug, Default)]
@@ -12,6 +15,9 @@ pub(crate) struct Counters {
     pub(crate) flushed_bytes: AtomicU64,
     pub(crate) compactions: AtomicU64,
     pub(crate) compacted_bytes: AtomicU64,
+    pub(crate) cuts: AtomicU64,
+    pub(crate) cut_lead_nanos: AtomicU64,
+    pub(crate) cut_sync_nanos: AtomicU64,
     pub(crate) stalls: AtomicU64,
     pub(crate) stall_nanos: AtomicU64,
     pub(crate) background_failures: AtomicU64,
@@ -20,6 +26,11 @@ pub(crate) struct Counters {
 /// Adds to a counter; counters order nothing, so relaxed is enough.
 pub(crate) fn add(counter: &AtomicU64, amount: u64) {
     counter.fetch_add(amount, Ordering::Relaxed);
+}
+
+/// Adds the time from one moment to another, in nanoseconds.
+pub(crate) fn add_time(counter: &AtomicU64, from: Duration, to: Duration) {
+    add(counter, u64::try_from(to.saturating_sub(from).as_nanos()).unwrap_or(u64::MAX));
 }
 
 /// Reads a counter.
@@ -47,6 +58,13 @@ pub struct Metrics {
     pub compactions: u64,
     /// Bytes of segment files written by compactions.
     pub compacted_bytes: u64,
+    /// Cuts that were taken.
+    pub cuts: u64,
+    /// Nanoseconds that they held the commit queue together: nothing else could be written.
+    pub cut_lead_nanos: u64,
+    /// Nanoseconds from there until they were published together: what was written behind them could
+    /// not be acknowledged before.
+    pub cut_sync_nanos: u64,
     /// Times a writer was stopped because flush or compaction was behind.
     pub stalls: u64,
     /// Nanoseconds those stops took together.

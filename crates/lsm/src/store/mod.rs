@@ -1,20 +1,22 @@
 //! [`Store`]: the engine as its users see it.
 //!
 //! The parts, bottom up: `work` (what waits in the queue), `core` (the shared state), `pressure`
-//! and `commit` (what a leader does), `jobs` (flush, compaction, upkeep), `edits`, `cutting` and
-//! `restoring` (what goes through the queue besides batches), `open`, and `threads`.
+//! and `commit` (what a leader does), `jobs` (flush, compaction, upkeep), `edits`, `cutting`,
+//! `restoring` and `freezing` (what goes through the queue besides batches), `open`, and `threads`.
 
 mod collector;
 mod commit;
 mod core;
 mod cutting;
 mod edits;
+mod freezing;
 mod jobs;
 mod metrics;
 mod obsolete;
 mod open;
 mod poison;
 mod pressure;
+mod reserved;
 mod restoring;
 mod signal;
 mod threads;
@@ -40,6 +42,7 @@ use self::{
     work::Work,
 };
 pub use self::{
+    freezing::FreezeTicket,
     metrics::{Metrics, StallReason},
     restoring::RestoreTicket,
 };
@@ -49,6 +52,7 @@ use crate::{
     cut::Cut,
     error::{Error, ErrorKind, Result},
     options::{Background, Durability, Options},
+    restore::RestoreTarget,
     types::{Sequence, TreeId},
     view::{Digest, Scan, Value, View},
     wal::RecoveryReport,
@@ -172,7 +176,7 @@ impl Store {
     /// Drops a collection with all its tenants and rows. Running backups keep what they cut.
     ///
     /// # Errors
-    /// `NotFound`, or what [`Store::write`] says.
+    /// `NotFound`, `Unavailable` while a restore or an offload concerns one of its tenants, or what [`Store::write`] says.
     pub fn drop_collection(&self, name: &str) -> Result<()> {
         self.core().drop_collection(name)
     }
@@ -193,10 +197,11 @@ impl Store {
         self.core().create_tenants(collection, names)
     }
 
-    /// Drops tenants and their rows, all in one edit.
+    /// Drops tenants and their rows, all in one edit. What a FROZEN one has elsewhere stays there;
+    /// [`Collection::location`](crate::catalog::Collection::location) says where that is.
     ///
     /// # Errors
-    /// `NotFound`, or what [`Store::write`] says.
+    /// `NotFound`, `Unavailable` while a restore or an offload concerns one of them, or what [`Store::write`] says.
     pub fn drop_tenants(&self, collection: &str, names: &[&str]) -> Result<()> {
         self.core().drop_tenants(collection, names)
     }
@@ -213,7 +218,8 @@ impl Store {
     /// nothing; backups include them.
     ///
     /// # Errors
-    /// `NotFound`, or what [`Store::write`] says.
+    /// `NotFound`; `Unavailable` for a FROZEN tenant, or while a restore or an offload concerns one;
+    /// `Invalid` for the status FROZEN ([`Store::begin_freeze`] leads there); or what [`Store::write`] says.
     pub fn set_tenant_status(
         &self,
         collection: &str,
@@ -226,7 +232,7 @@ impl Store {
     /// The tree of a collection's own rows, or of one of its tenants.
     ///
     /// # Errors
-    /// `NotFound`; `Unavailable` for a COLD tenant.
+    /// `NotFound`; `Unavailable` for a COLD or FROZEN tenant.
     pub fn tree(&self, collection: &str, tenant: Option<&str>) -> Result<TreeId> {
         self.core().tree(collection, tenant)
     }
@@ -271,7 +277,7 @@ impl Store {
     /// at once.
     ///
     /// # Errors
-    /// `Invalid` (limits), `NotFound` (a tree that was dropped or is COLD: the batch fails whole),
+    /// `Invalid` (limits), `NotFound` (a tree that was dropped or does not answer: the batch fails whole),
     /// `NoSpace` (nothing was written), `Indeterminate` (it may or may not be there after the next
     /// open), `Poisoned`, `Unavailable` (closed).
     pub fn write(&self, batch: Batch, durability: Durability) -> Result<Sequence> {
@@ -294,7 +300,7 @@ impl Store {
     /// The newest value of a key.
     ///
     /// # Errors
-    /// `NotFound` (a tree that was dropped or is COLD), `Corrupt` (naming file and offset), `Io`.
+    /// `NotFound` (a tree that was dropped or does not answer), `Corrupt` (naming file and offset), `Io`.
     pub fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Value>> {
         let core = self.core();
         // The view first, then the sequence: everything visible is then in the view.
@@ -363,12 +369,34 @@ impl Store {
         self.core().cut()
     }
 
-    /// Reserves the names of collections for a restore.
+    /// Reserves the names of new collections for a restore.
     ///
     /// # Errors
     /// `Exists`, naming all conflicts; `Poisoned`; `Unavailable`.
     pub fn begin_restore(&self, names: &[String]) -> Result<RestoreTicket> {
-        RestoreTicket::begin(&self.inner.core, names)
+        self.begin_restore_into(names.iter().cloned().map(RestoreTarget::Collection).collect())
+    }
+
+    /// Reserves what a restore makes: new collections, new tenants of collections that are there,
+    /// and the rows of FROZEN tenants. While the ticket lives, others can neither take these names
+    /// nor drop or rename the collections and tenants concerned.
+    ///
+    /// # Errors
+    /// `Exists`, naming all conflicts; `NotFound` for tenants of a collection that is not there;
+    /// `Invalid` for one that should be FROZEN and is not; `Poisoned`; `Unavailable`.
+    pub fn begin_restore_into(&self, targets: Vec<RestoreTarget>) -> Result<RestoreTicket> {
+        RestoreTicket::begin(&self.inner.core, targets)
+    }
+
+    /// Begins to take the rows of a tenant off this disk: makes it COLD, so that nothing changes any
+    /// more, and hands out its segments to be copied elsewhere. While the ticket lives, others can
+    /// neither activate, drop nor rename it, nor drop or rename its collection.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` when it is FROZEN already; `Unavailable` when it is being restored,
+    /// offloaded or fetched back; or as [`Store::flush`] and [`Store::write`].
+    pub fn begin_freeze(&self, collection: &str, tenant: &str) -> Result<FreezeTicket> {
+        FreezeTicket::begin(&self.inner.core, collection, tenant)
     }
 
     /// Counters and sizes since the store was opened. Cost: a few loads and one pass over the files
@@ -496,6 +524,9 @@ impl Core {
             flushed_bytes: read(&self.counters.flushed_bytes),
             compactions: read(&self.counters.compactions),
             compacted_bytes: read(&self.counters.compacted_bytes),
+            cuts: read(&self.counters.cuts),
+            cut_lead_nanos: read(&self.counters.cut_lead_nanos),
+            cut_sync_nanos: read(&self.counters.cut_sync_nanos),
             stalls: read(&self.counters.stalls),
             stall_nanos: read(&self.counters.stall_nanos),
             stalled_by: self.stall.get(),

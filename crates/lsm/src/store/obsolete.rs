@@ -81,7 +81,7 @@ mod tests {
         let pinned = |files, bytes, oldest| Pinned { files, bytes, oldest: at(oldest) };
         assert_eq!(obsolete.pinned(at(20)), pinned(3, 600, 10));
         assert!(obsolete.take_unpinned().is_none());
-        let held = files[2].clone();
+        let held = Arc::clone(&files[2]);
         drop(files);
         assert_eq!(obsolete.pinned(at(20)), pinned(1, 300, 5));
         assert!(obsolete.take_unpinned().is_some() && obsolete.take_unpinned().is_some());

@@ -37,6 +37,7 @@ use crate::{
         obsolete::Obsolete,
         poison::Poison,
         pressure::{LastFailure, Stall},
+        reserved::Reserved,
         signal::Signal,
     },
     types::{FileId, LogId, SEQUENCE_RESERVATION, Sequence, TreeId},
@@ -268,6 +269,7 @@ fn assemble(parts: Parts) -> Result<Core> {
         next_collection: state.next_collection,
         active,
         catalog: Arc::clone(&state.catalog),
+        reserved: Reserved::default(),
     };
     let opener = SegmentOpener {
         disk: Arc::clone(&env.disk),
@@ -293,7 +295,6 @@ fn assemble(parts: Parts) -> Result<Core> {
         install: Mutex::default(),
         sealed: Mutex::default(),
         obsolete: Obsolete::default(),
-        reserved_names: Mutex::default(),
         poison: Poison::default(),
         stall: Stall::default(),
         flush_failure: LastFailure::default(),

@@ -15,7 +15,7 @@ use crate::{
     store::{
         Step,
         core::{Core, lock},
-        metrics::{StallReason, add},
+        metrics::{StallReason, add, add_time},
     },
 };
 
@@ -73,8 +73,7 @@ impl Core {
         add(&self.counters.stalls, 1);
         let outcome = self.stall();
         self.stall.set(None);
-        let waited = self.env.clock.monotonic().saturating_sub(started);
-        add(&self.counters.stall_nanos, u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX));
+        add_time(&self.counters.stall_nanos, started, self.env.clock.monotonic());
         outcome
     }
 

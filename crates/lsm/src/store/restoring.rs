@@ -3,20 +3,21 @@
 //! Until the edit is durable nothing names the ticket's files: a failure or a drop removes them at
 //! once, a crash leaves orphans that the next open removes.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, mem, sync::Arc};
 
 use siltstone_io::disk::StreamWriter;
 
 use crate::{
+    catalog::Catalog,
     error::{Error, ErrorKind, Result},
     format::names,
     manifest::Record,
-    restore::{RestorePlan, RestoredSegment},
+    restore::{RestorePlan, RestoreTarget, RestoredCollection, RestoredSegment, RestoredTenant},
     store::{
         core::{Core, LogState, lock},
         work::PlannedEdit,
     },
-    types::{FileId, RESTORED_SEQUENCE_MAX, TreeId},
+    types::{FileId, RESTORED_SEQUENCE_MAX, TenantStatus, TreeId},
     version::{FileHandle, Segment},
 };
 
@@ -24,36 +25,23 @@ use crate::{
 #[derive(Debug)]
 pub struct RestoreTicket {
     core: Arc<Core>,
-    names: BTreeSet<String>,
+    targets: Vec<RestoreTarget>,
     /// Files made and not committed.
     files: Vec<FileId>,
 }
 
 impl RestoreTicket {
-    /// Reserves names.
+    /// Reserves what the restore makes.
     ///
     /// # Errors
-    /// `Exists`, naming all conflicts, when a name is taken or being restored.
-    pub(crate) fn begin(core: &Arc<Core>, names: &[String]) -> Result<Self> {
+    /// As [`Reserved::claim`](crate::store::reserved::Reserved::claim).
+    pub(crate) fn begin(core: &Arc<Core>, targets: Vec<RestoreTarget>) -> Result<Self> {
         core.check_writable()?;
-        let catalog = Arc::clone(&core.published.load().view.catalog);
-        let mut reserved = lock(&core.reserved_names);
-        let wanted: BTreeSet<String> = names.iter().cloned().collect();
-        let taken = |name: &&String| {
-            catalog.collections.contains_key(name.as_str()) || reserved.contains(name.as_str())
-        };
-        let conflicts: Vec<&str> = wanted.iter().filter(taken).map(String::as_str).collect();
-        if !conflicts.is_empty() {
-            let message = format!(
-                "these collections exist already: {}; drop or rename them, or restore under other \
-                 names",
-                conflicts.join(", ")
-            );
-            return Err(Error::new(ErrorKind::Exists, message));
-        }
-        reserved.extend(wanted.iter().cloned());
-        drop(reserved);
-        Ok(Self { core: Arc::clone(core), names: wanted, files: Vec::new() })
+        let mut log = lock(&core.log);
+        let catalog = Arc::clone(&log.catalog);
+        log.reserved.claim(&catalog, &targets)?;
+        drop(log);
+        Ok(Self { core: Arc::clone(core), targets, files: Vec::new() })
     }
 
     /// Creates a file of segments; finish its stream before [`RestoreTicket::commit`].
@@ -71,9 +59,8 @@ impl RestoreTicket {
     /// meta, then commits one edit through the queue.
     ///
     /// # Errors
-    /// `Invalid` when the plan names files or collections that are not the ticket's, `Corrupt` when
-    /// a segment is not what its meta says, `Exists` when a name was taken meanwhile, or what the
-    /// commit says. The store is as before, unless the kind is `Indeterminate`.
+    /// `Invalid` when the plan names files, collections or tenants that are not the ticket's,
+    /// `Corrupt` when a segment is not what its meta says, or what the commit says. The store is as before, unless the kind is `Indeterminate`.
     pub fn commit(mut self, plan: RestorePlan) -> Result<()> {
         let lengths = self.check(&plan)?;
         self.core.env.disk.sync_dir(&names::top(names::FILES))?;
@@ -81,7 +68,8 @@ impl RestoreTicket {
             let length = lengths.iter().find(|(file, _)| *file == segment.file);
             self.open(segment, length.map_or(0, |(_, length)| *length))?;
         }
-        let outcome = self.core.edit(move |log| planned(log, plan, &lengths));
+        let targets = self.targets.clone();
+        let outcome = self.core.edit(move |log| planned(log, plan, &targets, &lengths));
         if outcome.is_ok()
             || outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Indeterminate)
         {
@@ -96,11 +84,7 @@ impl RestoreTicket {
             let message = format!("the backup's sequence {} is over the limit", plan.sequence);
             return Err(Error::new(ErrorKind::Invalid, message));
         }
-        let stranger = plan.collections.iter().find(|c| !self.names.contains(&c.name));
-        if let Some(collection) = stranger {
-            let message = format!("collection '{}' was not reserved", collection.name);
-            return Err(Error::new(ErrorKind::Invalid, message));
-        }
+        plan.collections.iter().try_for_each(|collection| self.check_reserved(collection))?;
         if plan.segments().any(|segment| !self.files.contains(&segment.file)) {
             return Err(Error::new(ErrorKind::Invalid, "a segment is in a file of someone else"));
         }
@@ -111,6 +95,31 @@ impl RestoreTicket {
         plan.trees().try_for_each(check_levels)?;
         let length = |file: &FileId| Ok((*file, self.core.env.disk.file_len(&names::file(*file))?));
         self.files.iter().map(length).collect()
+    }
+
+    fn check_reserved(&self, collection: &RestoredCollection) -> Result<()> {
+        let invalid = |message: String| Err(Error::new(ErrorKind::Invalid, message));
+        let name = &collection.name;
+        if collection.tenants.iter().any(|tenant| tenant.status == TenantStatus::Frozen) {
+            return invalid(format!("a tenant of '{name}' would be restored as FROZEN"));
+        }
+        if self.targets.contains(&RestoreTarget::Collection(name.clone())) {
+            return Ok(());
+        }
+        let of_it = || self.targets.iter().filter(|target| target.collection() == name);
+        if of_it().next().is_none() {
+            return invalid(format!("collection '{name}' was not reserved"));
+        }
+        if !collection.segments.is_empty() {
+            return invalid(format!("collection '{name}' is there: its own rows are not restored"));
+        }
+        let reserved: BTreeSet<&String> = of_it().flat_map(RestoreTarget::tenants).collect();
+        match collection.tenants.iter().find(|tenant| !reserved.contains(&tenant.name)) {
+            None => Ok(()),
+            Some(tenant) => {
+                invalid(format!("tenant '{}' of '{name}' was not reserved", tenant.name))
+            }
+        }
     }
 
     fn open(&self, restored: &RestoredSegment, file_length: u64) -> Result<()> {
@@ -127,11 +136,7 @@ impl RestoreTicket {
 
 impl Drop for RestoreTicket {
     fn drop(&mut self) {
-        let mut reserved = lock(&self.core.reserved_names);
-        self.names.iter().for_each(|name| {
-            reserved.remove(name);
-        });
-        drop(reserved);
+        lock(&self.core.log).reserved.release(&self.targets);
         for file in self.files.drain(..) {
             // What cannot be removed now is an orphan, and the next open removes it.
             self.core.env.disk.remove(&names::file(file)).unwrap_or_default();
@@ -158,29 +163,15 @@ fn check_levels(segments: &[RestoredSegment]) -> Result<()> {
 fn planned(
     log: &mut LogState,
     plan: RestorePlan,
+    targets: &[RestoreTarget],
     lengths: &[(FileId, u64)],
 ) -> Result<PlannedEdit> {
-    let mut tree = log.next_tree;
-    let mut catalog = Vec::new();
-    let mut segments = Vec::new();
-    let mut collection_id = log.next_collection;
+    let mut making = Making::new(log, targets);
     for collection in plan.collections {
-        let own = take(&mut tree);
-        catalog.extend(log.catalog.create_collection(&collection.name, collection_id, own)?);
-        segments.extend(collection.segments.into_iter().map(|segment| (own, segment)));
-        for tenant in collection.tenants {
-            let own = take(&mut tree);
-            catalog.push(Record::CreateTenant {
-                collection: collection_id,
-                name: tenant.name,
-                tree: own,
-                status: tenant.status,
-            });
-            segments.extend(tenant.segments.into_iter().map(|segment| (own, segment)));
-        }
-        collection_id += 1;
+        making.collection(&log.catalog, collection)?;
     }
-    (log.next_tree, log.next_collection) = (tree, collection_id);
+    let Making { tree, collection, catalog, segments, .. } = making;
+    (log.next_tree, log.next_collection) = (tree, collection);
     let used: BTreeSet<FileId> = segments.iter().map(|(_, segment)| segment.file).collect();
     let files = lengths.iter().filter(|(file, _)| used.contains(file));
     let add_files = files.map(|(file, length)| Record::AddFile { file: *file, length: *length });
@@ -195,6 +186,73 @@ fn planned(
     Ok(PlannedEdit { records, sequence_floor: plan.sequence })
 }
 
-fn take(next: &mut TreeId) -> TreeId {
-    std::mem::replace(next, next.next())
+/// What a plan becomes at its place in the queue.
+#[derive(Debug)]
+struct Making<'a> {
+    targets: &'a [RestoreTarget],
+    /// The lowest free ones.
+    tree: TreeId,
+    collection: u64,
+    catalog: Vec<Record>,
+    segments: Vec<(TreeId, RestoredSegment)>,
+}
+
+impl<'a> Making<'a> {
+    fn new(log: &LogState, targets: &'a [RestoreTarget]) -> Self {
+        Self {
+            targets,
+            tree: log.next_tree,
+            collection: log.next_collection,
+            catalog: Vec::new(),
+            segments: Vec::new(),
+        }
+    }
+
+    fn collection(&mut self, before: &Catalog, restored: RestoredCollection) -> Result<()> {
+        let RestoredCollection { name, segments, tenants } = restored;
+        if self.targets.contains(&RestoreTarget::Collection(name.clone())) {
+            let id = self.collection;
+            self.collection += 1;
+            let own = self.take_tree();
+            self.catalog.extend(before.create_collection(&name, id, own)?);
+            self.add(own, segments);
+            for tenant in tenants {
+                self.new_tenant(id, tenant);
+            }
+            return Ok(());
+        }
+        let found = before.collection(&name)?;
+        for tenant in tenants {
+            let (collection, tenant_name) = (name.clone(), tenant.name.clone());
+            let frozen = RestoreTarget::Frozen { collection, tenant: tenant_name };
+            if self.targets.contains(&frozen) {
+                // The tree of a FROZEN tenant has never answered, so the segments are all it has.
+                self.add(found.tenant(&tenant.name)?.tree, tenant.segments);
+                self.catalog.push(Record::SetTenantStatus {
+                    collection: found.id,
+                    name: tenant.name,
+                    status: tenant.status,
+                });
+            } else {
+                self.new_tenant(found.id, tenant);
+            }
+        }
+        Ok(())
+    }
+
+    fn new_tenant(&mut self, collection: u64, tenant: RestoredTenant) {
+        let RestoredTenant { name, status, segments } = tenant;
+        let tree = self.take_tree();
+        self.catalog.push(Record::CreateTenant { collection, name, tree, status });
+        self.add(tree, segments);
+    }
+
+    fn add(&mut self, tree: TreeId, segments: Vec<RestoredSegment>) {
+        self.segments.extend(segments.into_iter().map(|segment| (tree, segment)));
+    }
+
+    fn take_tree(&mut self) -> TreeId {
+        let next = self.tree.next();
+        mem::replace(&mut self.tree, next)
+    }
 }

@@ -266,6 +266,54 @@ fn a_restore_is_all_or_nothing() {
 }
 
 #[test]
+fn a_tenant_restored_into_a_live_collection_is_there_whole_or_not_at_all() {
+    enumerate(
+        "tenant into a live collection",
+        &[
+            Op::Create("a"),
+            Op::CreateTenant("a", "t1"),
+            write(&[put("a", "k1", "v1"), put("a/t1", "k", "t")]),
+            Op::Flush,
+            buffered(&[put("a/t1", "k2", "t2")]),
+            Op::RestoreTenant("a", "t1", "t2"),
+            write(&[put("a/t2", "k3", "new"), put("a/t1", "k", "old"), put("a", "k2", "own")]),
+            Op::RestoreTenant("a", "t2", "t3"),
+            Op::Flush,
+            Op::Steps(20),
+        ],
+    );
+}
+
+#[test]
+fn an_offloaded_tenant_is_whole_here_or_whole_elsewhere() {
+    enumerate(
+        "offload",
+        &[
+            Op::Create("a"),
+            Op::CreateTenant("a", "t1"),
+            Op::CreateTenant("a", "t2"),
+            write(&[put("a/t1", "k", "1"), put("a/t2", "k", "2")]),
+            Op::Flush,
+            buffered(&[put("a/t1", "k2", "1"), Change::Delete(place("a/t1"), b"k".to_vec())]),
+            Op::Freeze("a", "t1"),
+            write(&[put("a/t2", "k2", "2")]),
+            Op::RenameTenant("a", "t1", "t9"),
+            Op::Rename("a", "b"),
+            Op::Flush,
+            Op::Steps(20),
+            Op::FetchBack("b", "t9"),
+            write(&[put("b/t9", "k3", "3"), put("b/t2", "k3", "3")]),
+            Op::Freeze("b", "t9"),
+            Op::FetchBack("b", "t9"),
+            Op::Freeze("b", "t2"),
+            Op::DropTenant("b", "t2"),
+            Op::Flush,
+            Op::Steps(20),
+        ],
+    );
+}
+
+#[test]
 fn close_reopen_and_cuts_lose_nothing() {
     enumerate(
         "reopen",

@@ -19,4 +19,6 @@ mod script;
 #[cfg(test)]
 mod threads;
 #[cfg(test)]
+mod tickets;
+#[cfg(test)]
 mod trace;

@@ -20,6 +20,8 @@ const PLACES: [(&str, Option<&str>); 4] =
 enum Step {
     Run(Op),
     Crash(Crash),
+    /// A tenant of `a` goes elsewhere and comes back, perhaps to a store that was reopened.
+    Offload(&'static str, bool),
 }
 
 fn a_place() -> impl Strategy<Value = Place> {
@@ -77,6 +79,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Run(Op::Close)),
         1 => Just(Step::Run(Op::Reopen)),
         2 => crash().prop_map(Step::Crash),
+        1 => (prop_oneof![Just("t1"), Just("t2")], any::<bool>())
+            .prop_map(|(tenant, reopen)| Step::Offload(tenant, reopen)),
     ]
 }
 
@@ -109,6 +113,15 @@ fn run(options: &Options, steps: &[Step], seed: u64) {
     for step in steps {
         match step {
             Step::Run(op) => runner.apply(op).unwrap_or_else(|error| panic!("{op:?}: {error}")),
+            Step::Offload(tenant, reopen) => {
+                let reopened = reopen.then_some(Op::Reopen);
+                let ops = [Op::Freeze("a", tenant)].into_iter().chain(reopened);
+                for op in ops.chain([Op::FetchBack("a", tenant)]) {
+                    runner.apply(&op).unwrap_or_else(|error| panic!("{op:?}: {error}"));
+                    let found = dump(runner.store.as_ref().expect("it is open")).unwrap();
+                    assert!(found == runner.state(), "store and model differ after {op:?}");
+                }
+            }
             Step::Crash(crash) => {
                 let least = match crash {
                     Crash::All => runner.run.acknowledged,

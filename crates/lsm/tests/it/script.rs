@@ -11,11 +11,12 @@ use siltstone_io::{disk::Disk, env::Env};
 use siltstone_lsm::{
     batch::Batch,
     catalog::TenantStatus,
+    cut::Cut,
     error::{ErrorKind, Result},
     options::{Background, Durability, Options},
-    restore::{RestorePlan, RestoredCollection, RestoredSegment, RestoredTenant},
+    restore::{RestorePlan, RestoreTarget, RestoredCollection, RestoredSegment, RestoredTenant},
     store::{Step, Store},
-    types::TreeId,
+    types::{SegmentMeta, TreeId},
 };
 
 /// A collection, or a tenant of one.
@@ -46,6 +47,12 @@ pub(crate) enum Op {
     Cut,
     /// A cut of everything, taken back in under `prefix + name`.
     Restore(&'static str),
+    /// A cut of a tenant, taken back in as another tenant of the same, live collection.
+    RestoreTenant(&'static str, &'static str, &'static str),
+    /// A tenant's rows, which must be HOT, go elsewhere.
+    Freeze(&'static str, &'static str),
+    /// And come back, HOT.
+    FetchBack(&'static str, &'static str),
     Close,
     Reopen,
 }
@@ -118,12 +125,21 @@ pub(crate) struct Runner {
     pub(crate) options: Options,
     pub(crate) store: Option<Store>,
     pub(crate) run: Run,
+    /// Where frozen tenants are: rows and segments by location. It outlives every crash.
+    pub(crate) elsewhere: BTreeMap<String, (Rows, Copied)>,
+}
+
+/// Segments that were copied out of a store: their sequence, and level, facts and bytes of each.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Copied {
+    sequence: u64,
+    segments: Vec<(u8, SegmentMeta, Vec<u8>)>,
 }
 
 impl Runner {
     pub(crate) fn new(disk: Arc<dyn Disk>, options: Options) -> Self {
         let run = Run { states: vec![State::new()], durable: 0, acknowledged: 0, error: None };
-        Self { disk, seed: 7, options, store: None, run }
+        Self { disk, seed: 7, options, store: None, run, elsewhere: BTreeMap::new() }
     }
 
     /// Opens the store and runs the operations until one fails.
@@ -168,6 +184,9 @@ impl Runner {
             }
             Op::Write(changes, durability) => self.write(changes, *durability),
             Op::Restore(prefix) => self.restore(prefix),
+            Op::RestoreTenant(name, tenant, to) => self.restore_tenant(name, tenant, to),
+            Op::Freeze(name, tenant) => self.freeze(name, tenant),
+            Op::FetchBack(name, tenant) => self.fetch_back(name, tenant),
             edit => self.edit(edit),
         }
     }
@@ -266,6 +285,87 @@ impl Runner {
         }
         self.commit(Durability::Sync, next, |store| restore(store, prefix))
     }
+
+    fn restore_tenant(&mut self, name: &str, tenant: &str, to: &str) -> Result<()> {
+        let mut next = self.state();
+        let rows = next[&tenant_of(name, tenant)].clone();
+        next.insert(tenant_of(name, to), rows);
+        let target =
+            RestoreTarget::Tenants { collection: name.to_owned(), tenants: vec![to.to_owned()] };
+        self.commit(Durability::Sync, next, |store| {
+            let cut = store.cut()?;
+            let tree = cut.catalog.tree_of(name, Some(tenant))?;
+            install(store, target, &copy_out(store, &cut, tree)?)
+        })
+    }
+
+    /// Two commits: the tenant rests, and then its rows are elsewhere.
+    fn freeze(&mut self, name: &str, tenant: &str) -> Result<()> {
+        let mut cold = self.state();
+        let rows = cold[&tenant_of(name, tenant)].clone();
+        let mut frozen = cold.clone();
+        cold.insert(cold_mark(name, tenant), Rows::new());
+        let location = format!("shelf {}", self.elsewhere.len());
+        frozen.remove(&tenant_of(name, tenant));
+        frozen.insert(frozen_mark(name, tenant, &location), Rows::new());
+        let mut begun = None;
+        self.commit(Durability::Sync, cold, |store| {
+            let mut ticket = store.begin_freeze(name, tenant)?;
+            let cut = ticket.take_cut();
+            let tree = cut.catalog.tree_of(name, Some(tenant))?;
+            begun = Some((ticket, copy_out(store, &cut, tree)?));
+            Ok(())
+        })?;
+        let (ticket, copied) = begun.expect("it was begun");
+        self.elsewhere.insert(location.clone(), (rows, copied));
+        self.commit(Durability::Sync, frozen, |_| ticket.commit(&location))
+    }
+
+    fn fetch_back(&mut self, name: &str, tenant: &str) -> Result<()> {
+        let catalog = self.store().catalog();
+        let location = catalog.collection(name)?.location(tenant).expect("it is FROZEN");
+        let (rows, copied) = self.elsewhere[location].clone();
+        let mut next = self.state();
+        next.remove(&frozen_mark(name, tenant, location)).expect("it is known to be FROZEN");
+        next.insert(tenant_of(name, tenant), rows);
+        let (collection, tenant) = (name.to_owned(), tenant.to_owned());
+        let target = RestoreTarget::Frozen { collection, tenant };
+        self.commit(Durability::Sync, next, |store| install(store, target, &copied))
+    }
+}
+
+/// The segments of one tree, read from the files that the cut pins.
+fn copy_out(store: &Store, cut: &Cut, tree: TreeId) -> Result<Copied> {
+    let mut copied = Copied { sequence: cut.sequence, segments: Vec::new() };
+    for segment in cut.segments.iter().filter(|segment| segment.tree == tree) {
+        let path = siltstone_lsm::format::names::file(segment.file.id);
+        let range = segment.offset..segment.offset + segment.meta.length;
+        let mut reader = store.env().disk.open_stream(&path, range)?;
+        let mut bytes = Vec::new();
+        while let Some(piece) = reader.next_piece()? {
+            bytes.extend_from_slice(&piece);
+        }
+        copied.segments.push((segment.level, segment.meta.clone(), bytes));
+    }
+    Ok(copied)
+}
+
+/// Restores copied segments into the one tenant of a target.
+fn install(store: &Store, target: RestoreTarget, copied: &Copied) -> Result<()> {
+    let (collection, tenant) = (target.collection().to_owned(), target.tenants()[0].clone());
+    let mut ticket = store.begin_restore_into(vec![target])?;
+    let (file, mut stream) = ticket.create_file(0)?;
+    let mut offset = 0;
+    let mut segments = Vec::new();
+    for (level, meta, bytes) in &copied.segments {
+        stream.write(bytes)?;
+        segments.push(RestoredSegment { level: *level, file, offset, meta: meta.clone() });
+        offset += meta.length;
+    }
+    stream.finish()?;
+    let tenants = vec![RestoredTenant { name: tenant, status: TenantStatus::Hot, segments }];
+    let collection = RestoredCollection { name: collection, segments: Vec::new(), tenants };
+    ticket.commit(RestorePlan { collections: vec![collection], sequence: copied.sequence })
 }
 
 fn change_rows(rows: &mut Rows, change: &Change) {
@@ -287,33 +387,55 @@ fn cold_mark(name: &str, tenant: &str) -> Place {
     (format!("{name}/{tenant}"), None)
 }
 
+/// The mark of a FROZEN tenant, which has no rows here.
+fn frozen_mark(name: &str, tenant: &str, location: &str) -> Place {
+    (format!("{name}/{tenant}/{location}"), None)
+}
+
+fn tenant_of(name: &str, tenant: &str) -> Place {
+    (name.to_owned(), Some(tenant.to_owned()))
+}
+
 fn apply_edit(state: &mut State, op: &Op) {
     match op {
         Op::Create(name) => {
             state.insert(place(name), Rows::new());
         }
-        Op::Drop(name) => state.retain(|(collection, _), _| collection != name),
+        Op::Drop(name) => state.retain(|(collection, _), _| {
+            collection.split('/').next().is_some_and(|collection| collection != *name)
+        }),
         Op::Rename(from, to) => {
             let old = std::mem::take(state);
             state.extend(old.into_iter().map(|((collection, tenant), rows)| {
-                let renamed = if collection == *from { (*to).to_owned() } else { collection };
-                ((renamed, tenant), rows)
+                let (of, mark) = collection.split_once('/').unwrap_or((&collection, ""));
+                let of = if of == *from { to } else { of };
+                let slash = if mark.is_empty() { "" } else { "/" };
+                ((format!("{of}{slash}{mark}"), tenant), rows)
             }));
         }
         Op::CreateTenant(name, tenant) => {
             state.insert(((*name).to_owned(), Some((*tenant).to_owned())), Rows::new());
         }
         Op::DropTenant(name, tenant) => {
-            state.remove(&((*name).to_owned(), Some((*tenant).to_owned())));
-            state.remove(&cold_mark(name, tenant));
+            state.remove(&tenant_of(name, tenant));
+            let mark = cold_mark(name, tenant).0;
+            let with_location = format!("{mark}/");
+            state.retain(|(of, _), _| *of != mark && !of.starts_with(&with_location));
         }
         Op::RenameTenant(name, from, to) => {
-            let place = |tenant: &str| ((*name).to_owned(), Some(tenant.to_owned()));
-            let rows = state.remove(&place(from)).expect("the script names a tenant");
-            state.insert(place(to), rows);
-            if state.remove(&cold_mark(name, from)).is_some() {
-                state.insert(cold_mark(name, to), Rows::new());
-            }
+            let old = std::mem::take(state);
+            let (old_mark, mark) = (cold_mark(name, from).0, cold_mark(name, to).0);
+            state.extend(old.into_iter().map(|(place, rows)| {
+                if place == tenant_of(name, from) {
+                    return (tenant_of(name, to), rows);
+                }
+                match place.0.strip_prefix(&old_mark) {
+                    Some(rest) if rest.is_empty() || rest.starts_with('/') => {
+                        ((format!("{mark}{rest}"), None), rows)
+                    }
+                    _ => (place, rows),
+                }
+            }));
         }
         Op::Cold(name, tenant) => {
             state.insert(cold_mark(name, tenant), Rows::new());
@@ -331,6 +453,13 @@ pub(crate) fn dump(store: &Store) -> Result<State> {
     for (name, collection) in &store.catalog().collections {
         state.insert((name.to_string(), None), rows(store, name, None)?);
         for (tenant, info) in &collection.tenants {
+            if let Some(location) = collection.location(tenant) {
+                assert_eq!(info.status, TenantStatus::Frozen);
+                let refused = store.tree(name, Some(tenant)).expect_err("its rows are elsewhere");
+                assert_eq!(refused.kind(), ErrorKind::Unavailable);
+                state.insert(frozen_mark(name, tenant, location), Rows::new());
+                continue;
+            }
             if info.status == TenantStatus::Cold {
                 state.insert(cold_mark(name, tenant), Rows::new());
                 store.set_tenant_status(name, &[tenant], TenantStatus::Hot)?;

@@ -174,8 +174,12 @@ pub(crate) fn report(kind: Kind, summary: &Summary, output: Output) -> Result<()
             show_bytes(progress.bytes_reused),
         )
     };
+    let skipped = match summary.skipped.as_slice() {
+        [] => String::new(),
+        skipped => format!("; skipped, as FROZEN: {}", skipped.join(", ")),
+    };
     let text = format!(
-        "{} '{id}': {}, {moved}, {:.2} s, {}",
+        "{} '{id}': {}, {moved}, {:.2} s, {}{skipped}",
         if kind == Kind::Restore { "restored" } else { "backed up" },
         counted(collections.len() as u64, "collection"),
         elapsed.as_secs_f64(),
@@ -184,7 +188,7 @@ pub(crate) fn report(kind: Kind, summary: &Summary, output: Output) -> Result<()
     let json = json!({
         "type": "result", "kind": kind_name(kind), "id": id.as_str(), "status": "SUCCESS",
         "sequence": summary.sequence.to_string(), "collections": collections,
-        "totals": totals_json(summary.totals), "bytes_done": progress.bytes_done,
+        "skipped": summary.skipped, "totals": totals_json(summary.totals), "bytes_done": progress.bytes_done,
         "bytes_stored": progress.bytes_stored, "bytes_reused": progress.bytes_reused,
         "chunks": progress.chunks_done, "seconds": elapsed.as_secs_f64(),
     });

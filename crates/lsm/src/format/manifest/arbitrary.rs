@@ -32,7 +32,7 @@ prop_compose! {
 }
 
 fn status() -> impl Strategy<Value = TenantStatus> {
-    prop_oneof![Just(TenantStatus::Hot), Just(TenantStatus::Cold)]
+    prop_oneof![Just(TenantStatus::Hot), Just(TenantStatus::Cold), Just(TenantStatus::Frozen)]
 }
 
 /// Any record that can be encoded, sensible or not.
@@ -54,6 +54,11 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
         }),
         (any::<u64>(), name())
             .prop_map(|(collection, name)| Record::DropTenant { collection, name }),
+        (any::<u64>(), name(), any::<u64>(), "\\PC{0,200}").prop_map(
+            |(collection, name, tree, location)| {
+                Record::FrozenTenant { collection, name, tree: TreeId(tree), location }
+            }
+        ),
         (any::<u64>(), name(), name()).prop_map(|(collection, name, to)| Record::RenameTenant {
             collection,
             name,

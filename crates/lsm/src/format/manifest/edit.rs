@@ -11,8 +11,8 @@
 use crate::{
     format::primitives::{Decoder, Reason, put_prefixed, put_varint},
     types::{
-        Counts, FileId, Hash, KEY_BYTES_MAX, LogId, NAME_BYTES_MAX, SegmentMeta, Sequence,
-        TenantStatus, TreeId, Uid,
+        Counts, FileId, Hash, KEY_BYTES_MAX, LOCATION_BYTES_MAX, LogId, NAME_BYTES_MAX,
+        SegmentMeta, Sequence, TenantStatus, TreeId, Uid,
     },
 };
 
@@ -62,7 +62,8 @@ pub enum Record {
         /// Whether it answers.
         status: TenantStatus,
     },
-    /// A tenant is activated or put to rest.
+    /// A tenant is activated or put to rest: HOT or COLD. One that was FROZEN has its rows back, and
+    /// forgets its location.
     SetTenantStatus {
         /// The collection's identifier.
         collection: u64,
@@ -77,6 +78,19 @@ pub enum Record {
         collection: u64,
         /// The tenant's name.
         name: String,
+    },
+    /// A FROZEN tenant. If there is a tenant of that name, it takes its place, and the tree and the
+    /// segments of that one go.
+    FrozenTenant {
+        /// The collection's identifier.
+        collection: u64,
+        /// The tenant's name.
+        name: String,
+        /// Never used before.
+        tree: TreeId,
+        /// Where its rows are, in the words of whoever put them there: 1 to
+        /// [`LOCATION_BYTES_MAX`] bytes.
+        location: String,
     },
     /// A tenant gets another name.
     RenameTenant {
@@ -185,7 +199,7 @@ impl From<Reason> for RecordError {
 /// The kind byte of each record. 0 is never used: it is what unwritten bytes hold.
 pub mod kind {
     /// Names and numbers, for `docs/format.md`.
-    pub const ALL: [(&str, u8); 16] = [
+    pub const ALL: [(&str, u8); 17] = [
         ("CreateCollection", CREATE_COLLECTION),
         ("DropCollection", DROP_COLLECTION),
         ("RenameCollection", RENAME_COLLECTION),
@@ -202,6 +216,7 @@ pub mod kind {
         ("QueueEdit", QUEUE_EDIT),
         ("NextIds", NEXT_IDS),
         ("RenameTenant", RENAME_TENANT),
+        ("FrozenTenant", FROZEN_TENANT),
     ];
     pub(super) const CREATE_COLLECTION: u8 = 1;
     pub(super) const DROP_COLLECTION: u8 = 2;
@@ -219,6 +234,7 @@ pub mod kind {
     pub(super) const QUEUE_EDIT: u8 = 14;
     pub(super) const NEXT_IDS: u8 = 15;
     pub(super) const RENAME_TENANT: u8 = 16;
+    pub(super) const FROZEN_TENANT: u8 = 17;
 }
 
 /// Appends the bytes of a record.
@@ -230,6 +246,7 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) {
         | Record::CreateTenant { .. }
         | Record::SetTenantStatus { .. }
         | Record::DropTenant { .. }
+        | Record::FrozenTenant { .. }
         | Record::RenameTenant { .. } => encode_catalog(record, out),
         Record::AddFile { file, length } => put(out, kind::ADD_FILE, &[file.0, *length]),
         Record::AddSegment { tree, level, file, offset, meta } => {
@@ -276,6 +293,11 @@ fn encode_catalog(record: &Record, out: &mut Vec<u8>) {
         Record::DropTenant { collection, name } => {
             put(out, kind::DROP_TENANT, &[*collection]);
             put_prefixed(out, name.as_bytes());
+        }
+        Record::FrozenTenant { collection, name, tree, location } => {
+            put(out, kind::FROZEN_TENANT, &[*collection, tree.0]);
+            put_prefixed(out, name.as_bytes());
+            put_prefixed(out, location.as_bytes());
         }
         Record::RenameTenant { collection, name, to } => {
             put(out, kind::RENAME_TENANT, &[*collection]);
@@ -379,6 +401,12 @@ fn decode_catalog(kind: u8, from: &mut Decoder<'_>) -> Result<Record, RecordErro
         kind::RENAME_TENANT => {
             Record::RenameTenant { collection: from.varint()?, name: name(from)?, to: name(from)? }
         }
+        kind::FROZEN_TENANT => {
+            let (collection, tree) = (from.varint()?, TreeId(from.varint()?));
+            let name = name(from)?;
+            let location = text(from, LOCATION_BYTES_MAX, "a location is not UTF-8")?;
+            Record::FrozenTenant { collection, name, tree, location }
+        }
         kind => return Err(RecordError::Newer { kind }),
     };
     Ok(record)
@@ -392,13 +420,18 @@ fn status(from: &mut Decoder<'_>) -> Result<TenantStatus, Reason> {
     match from.u8()? {
         1 => Ok(TenantStatus::Hot),
         2 => Ok(TenantStatus::Cold),
-        _ => Err("a tenant status is neither HOT nor COLD"),
+        3 => Ok(TenantStatus::Frozen),
+        _ => Err("a tenant status is none of HOT, COLD and FROZEN"),
     }
 }
 
 fn name(from: &mut Decoder<'_>) -> Result<String, Reason> {
-    let bytes = from.prefixed(NAME_BYTES_MAX)?;
-    std::str::from_utf8(bytes).map(str::to_owned).ok().ok_or("a name is not UTF-8")
+    text(from, NAME_BYTES_MAX, "a name is not UTF-8")
+}
+
+fn text(from: &mut Decoder<'_>, bytes_max: usize, not_text: Reason) -> Result<String, Reason> {
+    let bytes = from.prefixed(bytes_max)?;
+    std::str::from_utf8(bytes).map(str::to_owned).ok().ok_or(not_text)
 }
 
 fn meta(from: &mut Decoder<'_>) -> Result<SegmentMeta, Reason> {

@@ -128,6 +128,7 @@ fn one_of_each() -> Vec<Record> {
             meta: SegmentMeta { key_min: Vec::new(), key_max: None, ..meta },
         },
         Record::RenameTenant { collection: 1, name: name(), to: "to".to_owned() },
+        Record::FrozenTenant { collection: 1, name: name(), tree, location: "far".to_owned() },
     ]
 }
 
@@ -152,6 +153,7 @@ fn record_bytes_are_pinned() {
         "0f0c0d0e",
         &format!("0804000500{ids}ac0203020105c8010000"),
         "1001016e02746f",
+        "110104016e03666172",
     ];
     let lines: Vec<_> = one_of_each().iter().map(|record| hex(&encoded(record))).collect();
     assert_eq!(lines, expected);
@@ -178,7 +180,7 @@ fn encoded(record: &Record) -> Vec<u8> {
 
 #[test]
 fn an_unknown_kind_is_a_newer_version_and_0_is_damage() {
-    for kind in 17..=255 {
+    for kind in 18..=255 {
         let decoded = edit::decode(&mut Decoder::new(&[kind, 0, 0]));
         assert_eq!(decoded, Err(RecordError::Newer { kind }));
     }
@@ -205,7 +207,7 @@ proptest! {
 
     #[test]
     fn decoded_bytes_are_the_only_encoding(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        for start in 1..=15_u8 {
+        for start in 1..=17_u8 {
             let bytes: Vec<u8> = std::iter::once(start).chain(bytes.iter().copied()).collect();
             let mut from = Decoder::new(&bytes);
             if let Ok(record) = edit::decode(&mut from) {
