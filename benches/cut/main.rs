@@ -176,7 +176,9 @@ fn take_cuts(store: &Store, trees: &[TreeId], cuts: u64, slowest: &[Slowest; 2])
             store.write(batch, Durability::Buffered)?;
         }
         let before = store.metrics();
-        slowest.iter().for_each(|slowest| _ = slowest.take());
+        for slowest in slowest {
+            slowest.take();
+        }
         let begun = clock.monotonic();
         drop(store.cut()?);
         let took = nanos(clock.monotonic().saturating_sub(begun));
