@@ -176,8 +176,8 @@ fn take_cuts(store: &Store, trees: &[TreeId], cuts: u64, slowest: &[Slowest; 2])
             store.write(batch, Durability::Buffered)?;
         }
         let before = store.metrics();
-        for slowest in slowest.iter() {
-            _ = slowest.take();
+        for slowest in slowest {
+            slowest.take();
         }
         let begun = clock.monotonic();
         drop(store.cut()?);
