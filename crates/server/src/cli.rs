@@ -42,7 +42,7 @@ pub(crate) enum Command {
     Scan(ScanArgs),
     /// Read and verify everything in a store.
     Check(CheckArgs),
-    /// Create, follow, cancel and list backups.
+    /// Make, follow, list, verify, copy, delete and prune backups.
     #[command(subcommand)]
     Backup(BackupCommand),
     /// Restore a backup into a store, which is made if it is missing.
