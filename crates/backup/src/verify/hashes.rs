@@ -18,7 +18,6 @@ use crate::{
         descriptor::{Descriptor, StoredSegment},
     },
     names::ChunkId,
-    pace::Limits,
     progress::Progress,
 };
 
@@ -78,8 +77,8 @@ impl Verification<'_> {
             backend: &*self.backend,
             cancel: self.job.cancel,
             progress,
-            workers: self.options.workers,
-            limits: Limits::NONE,
+            workers: None,
+            limits: self.options.limits(),
             memory_bytes_max: self.options.memory_bytes_max,
         };
         match fetch.run(chunks, segments, &mut NoSink) {

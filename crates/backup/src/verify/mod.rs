@@ -18,6 +18,7 @@ use crate::{
     job::Job,
     names::{BackupId, ChunkId},
     options::RestoreOptions,
+    pace::Limits,
     repository::Repository,
 };
 
@@ -51,8 +52,11 @@ pub struct VerifyOptions {
     pub scratch: PathBuf,
     /// Bound of the memory of a download in bytes, 48 MiB or more. Default 64 MiB.
     pub memory_bytes_max: u64,
-    /// Threads that fetch, check and decompress. Default: those of the machine.
-    pub workers: Option<usize>,
+    /// Percent of the time of all processors that a download may use, 1..=80. Default 50. The reading
+    /// of a restored store is not counted.
+    pub cpu_percent: u8,
+    /// Bytes a second that chunks are fetched with at most. Default no bound.
+    pub bytes_per_second_max: Option<u64>,
 }
 
 /// What a verification found.
@@ -105,15 +109,23 @@ impl VerifyReport {
 
 impl Default for VerifyOptions {
     fn default() -> Self {
-        let RestoreOptions { memory_bytes_max, workers, .. } = RestoreOptions::default();
-        Self { level: Level::default(), scratch: std::env::temp_dir(), memory_bytes_max, workers }
+        let RestoreOptions { memory_bytes_max, cpu_percent, bytes_per_second_max, .. } =
+            RestoreOptions::default();
+        let (level, scratch) = (Level::default(), std::env::temp_dir());
+        Self { level, scratch, memory_bytes_max, cpu_percent, bytes_per_second_max }
     }
 }
 
 impl VerifyOptions {
     fn restore_options(&self) -> RestoreOptions {
-        let Self { memory_bytes_max, workers, .. } = *self;
-        RestoreOptions { memory_bytes_max, workers, ..RestoreOptions::default() }
+        let Self { memory_bytes_max, cpu_percent, bytes_per_second_max, .. } = *self;
+        let defaults = RestoreOptions::default();
+        RestoreOptions { memory_bytes_max, cpu_percent, bytes_per_second_max, ..defaults }
+    }
+
+    fn limits(&self) -> Limits {
+        let Self { cpu_percent, bytes_per_second_max, .. } = *self;
+        Limits { cpu_percent, bytes_per_second_max }
     }
 }
 

@@ -1,6 +1,6 @@
 //! [`ReadOnly`]: a backend through which nothing can be changed, whatever its rights.
 
-use std::{ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -22,6 +22,10 @@ fn refused(object: &str) -> Error {
 impl Backend for ReadOnly {
     fn describe(&self) -> &str {
         self.0.describe()
+    }
+
+    fn cpu(&self) -> Duration {
+        self.0.cpu()
     }
 
     fn cancelable(&self, cancel: &Cancel) -> Arc<dyn Backend> {

@@ -6,7 +6,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, ValueEnum};
 use siltstone_backup::{prune::PruneOptions, retention::Policy, verify::Level};
 
-use super::RepositoryArgs;
+use super::{RepositoryArgs, SpeedArgs};
 use crate::units::parse_age;
 
 /// A backup, and where it is. No store is needed.
@@ -62,6 +62,9 @@ pub(crate) struct VerifyArgs {
     /// data [default: the system's temporary folder].
     #[arg(long, value_name = "DIR")]
     pub(crate) scratch: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) speed: SpeedArgs,
 }
 
 /// Options of `backup show`.

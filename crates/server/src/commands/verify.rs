@@ -17,6 +17,8 @@ pub(crate) fn run(args: &VerifyArgs, output: Output) -> Result<()> {
     let (id, backend) = (&args.backup.id, repository(&args.backup.repository)?);
     let mut options = VerifyOptions::default();
     options.level = args.level.into();
+    options.cpu_percent = args.speed.cpu_percent;
+    options.bytes_per_second_max = args.speed.bytes_per_second;
     if let Some(scratch) = &args.scratch {
         options.scratch.clone_from(scratch);
     }
