@@ -5,8 +5,9 @@ use std::{env, io::Write, sync::Arc};
 
 use siltstone_backup::{
     api,
-    backend::{self, Backend, Depth, Place, Settings},
+    backend::{self, Backend, Depth, Place, Provider, Settings},
 };
+use siltstone_loopback::gcs;
 use siltstone_lsm::options::Durability;
 
 use crate::support::{assert_same, content, create, fill, memory, restore, sim_store};
@@ -41,6 +42,22 @@ fn back_up_twice_and_restore(name: &str, backend: &Arc<dyn Backend>, seed: u64) 
 #[test]
 fn memory_takes_two_backups_and_gives_one_back() {
     back_up_twice_and_restore("memory", &memory(), 40);
+}
+
+#[test]
+fn the_stand_in_for_google_takes_two_backups_and_gives_one_back() {
+    let storage = gcs::serve(0, &["birds"], None).unwrap();
+    let pairs = [
+        ("BACKUP_GCS_BUCKET", "birds".to_owned()),
+        ("BACKUP_GCS_PATH", "round trip".to_owned()),
+        ("BACKUP_GCS_USE_AUTH", "false".to_owned()),
+        ("STORAGE_EMULATOR_HOST", storage.host()),
+    ];
+    let lookup = |name: &str| {
+        pairs.iter().find(|(variable, _)| *variable == name).map(|(_, value)| value.clone())
+    };
+    let config = Settings::from_env(lookup).config(Provider::Gcs, &Place::default()).unwrap();
+    back_up_twice_and_restore("gcs (stand-in)", &backend::open(&config).unwrap(), 60);
 }
 
 #[test]
