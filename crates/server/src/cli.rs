@@ -203,18 +203,28 @@ pub(crate) struct RepositoryArgs {
     #[arg(long, value_name = "KIND", default_value = "filesystem")]
     pub(crate) backend: Provider,
 
-    /// Folder of the repository [filesystem; default: BACKUP_FILESYSTEM_PATH].
-    #[arg(long, value_name = "DIR")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        help = "Folder of the repository [filesystem; default: BACKUP_FILESYSTEM_PATH]"
+    )]
     pub(crate) root: Option<PathBuf>,
 
-    /// Bucket or container [s3, gcs, azure; default: BACKUP_S3_BUCKET, BACKUP_GCS_BUCKET,
-    /// BACKUP_AZURE_CONTAINER].
-    #[arg(long, value_name = "NAME", conflicts_with = "root")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        conflicts_with = "root",
+        help = "Bucket or container [default: BACKUP_S3_BUCKET, BACKUP_GCS_BUCKET or \
+                  BACKUP_AZURE_CONTAINER]"
+    )]
     pub(crate) bucket: Option<String>,
 
-    /// Path within the bucket [default: BACKUP_S3_PATH, BACKUP_GCS_PATH, BACKUP_AZURE_PATH] or
-    /// within the folder.
-    #[arg(long, value_name = "PATH")]
+    #[arg(
+        long,
+        value_name = "PATH",
+        help = "Path within the bucket [default: BACKUP_S3_PATH, BACKUP_GCS_PATH or \
+                  BACKUP_AZURE_PATH], or within the folder"
+    )]
     pub(crate) path: Option<String>,
 }
 

@@ -8,9 +8,8 @@ use reqsign_aws_v4::{
     AssumeRoleWithWebIdentityCredentialProvider, Credential, ECSCredentialProvider,
     IMDSv2CredentialProvider, ProfileCredentialProvider, StaticCredentialProvider,
 };
-use reqsign_core::{Context, ProvideCredential, Result};
 
-use super::{BUDGET, BUDGET_REMOTE, Chain, Redirected, Source};
+use super::{BUDGET, BUDGET_REMOTE, Chain, Context, ProvideCredential, Redirected, Result, Source};
 use crate::backend::config::{Environment, S3Config, S3Credentials, Secret};
 
 /// Variables that tell of credentials.
@@ -133,11 +132,11 @@ impl ProvideCredential for WebIdentity {
 pub(in crate::backend) async fn signed_get(
     config: &S3Config,
     query: &str,
-    http: impl reqsign_core::HttpSend + Clone,
+    http: impl super::HttpSend + Clone,
 ) -> String {
     let context = Context::new().with_http_send(http);
     let signer = reqsign_aws_v4::RequestSigner::new("s3", config.region_or_default());
-    let signer = reqsign_core::Signer::new(context.clone(), chain(config), signer);
+    let signer = super::Signer::new(context.clone(), chain(config), signer);
     let url = format!("{}/{}?{query}", config.endpoint_url(), config.bucket);
     let request = http::Request::get(url).body(bytes::Bytes::new()).unwrap();
     let (mut head, body) = request.into_parts();

@@ -6,13 +6,14 @@
 
 use std::path::Path;
 
-use reqsign_core::{Context, Error, ProvideCredential, Result};
 use reqsign_google::{
     Credential, ServiceAccountTokenCredentialProvider, StaticCredentialProvider,
     VmMetadataCredentialProvider,
 };
 
-use super::{BUDGET, BUDGET_REMOTE, Chain, Redirected, Source};
+use super::{
+    BUDGET, BUDGET_REMOTE, Chain, Context, Error, ProvideCredential, Redirected, Result, Source,
+};
 use crate::backend::config::Environment;
 
 /// Variables that tell of credentials.

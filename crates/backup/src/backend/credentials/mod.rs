@@ -16,6 +16,8 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response, Uri, uri::PathAndQuery};
 pub(super) use reqsign_core::ProvideCredentialChain;
+#[cfg(test)]
+use reqsign_core::Signer;
 use reqsign_core::{
     Context, Error, HttpSend, ProvideCredential, ProvideCredentialDyn, Result, StaticEnv,
 };
