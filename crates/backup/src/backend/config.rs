@@ -15,6 +15,13 @@ const GCS_ENDPOINT_DEFAULT: &str = "https://storage.googleapis.com";
 pub enum BackendConfig {
     /// A folder of the operating system; its last component is made when it is first written to.
     Folder(PathBuf),
+    /// A folder within another one; what is missing of `path` is made along with it.
+    FolderIn {
+        /// The outer folder, as in [`BackendConfig::Folder`].
+        base: PathBuf,
+        /// Plain names below it, between slashes.
+        path: String,
+    },
     /// Memory of this process, for tests and rehearsals.
     Memory,
     /// S3, or something that speaks its language.

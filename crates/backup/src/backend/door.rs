@@ -176,7 +176,9 @@ impl Remote {
             .with_min_delay(RETRY_DELAY_MIN)
             .with_max_delay(RETRY_DELAY_MAX)
             .with_max_times(RETRIES_MAX)
-            .with_notify(move |event: RetryEvent<'_>| budget.count_retry(shorten(&words(event.err))));
+            .with_notify(move |event: RetryEvent<'_>| {
+                budget.count_retry(shorten(&words(event.err)))
+            });
         let Self { describe, credentials, .. } = self;
         let operators = [once.clone().layer(retry), once];
         Operated::start(describe, operators, watch, credentials, nothing_beside())

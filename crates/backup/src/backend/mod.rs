@@ -17,10 +17,16 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, ops::Range, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
-use siltstone_io::env::Env;
+use siltstone_io::{env::Env, path::RelPath};
 
 pub use self::{
     config::{
@@ -50,20 +56,29 @@ pub const PARTS_IN_FLIGHT: usize = 4;
 pub fn open(config: &BackendConfig) -> Result<Arc<dyn Backend>> {
     match config {
         BackendConfig::Folder(root) => {
-            // The description is the identity of the place, also from another working directory.
-            let root = std::path::absolute(root).map_err(|error| {
-                let message = format!("'{}' cannot be a folder: {error}", root.display());
-                Error::new(ErrorKind::Invalid, message).caused_by(error)
-            })?;
-            let root: PathBuf = root.components().collect(); // without a slash at the end
+            let root = absolute(root)?;
             let describe = format!("folder '{}'", root.display());
             door::folder(Root::Path(root), describe)
+        }
+        BackendConfig::FolderIn { base, path } => {
+            let (base, below) = (absolute(base)?, RelPath::new(path.as_str())?);
+            let describe = format!("folder '{}'", base.join(path).display());
+            door::folder(Root::Below(base, below), describe)
         }
         BackendConfig::Memory => door::memory(),
         BackendConfig::S3(config) => door::s3(config)?.start(),
         BackendConfig::Gcs(config) => door::gcs(config)?.start(),
         BackendConfig::Azure(config) => door::azure(config)?.start(),
     }
+}
+
+/// The description is the identity of the place, also from another working directory.
+fn absolute(root: &Path) -> Result<PathBuf> {
+    let root = std::path::absolute(root).map_err(|error| {
+        let message = format!("'{}' cannot be a folder: {error}", root.display());
+        Error::new(ErrorKind::Invalid, message).caused_by(error)
+    })?;
+    Ok(root.components().collect()) // without a slash at the end
 }
 
 /// How a backend answers.
@@ -88,7 +103,7 @@ pub fn ask(config: &BackendConfig) -> Result<Answer> {
         BackendConfig::S3(config) => door::s3(config)?.start_once()?,
         BackendConfig::Gcs(config) => door::gcs(config)?.start_once()?,
         BackendConfig::Azure(config) => door::azure(config)?.start_once()?,
-        BackendConfig::Folder(_) | BackendConfig::Memory => {
+        BackendConfig::Folder(_) | BackendConfig::FolderIn { .. } | BackendConfig::Memory => {
             let backend = open(config)?;
             let reached = backend.stat(operator::PROBE).map(drop);
             return Ok(Answer { place: backend.describe().to_owned(), credentials: None, reached });

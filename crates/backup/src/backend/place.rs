@@ -48,11 +48,16 @@ impl Place {
     }
 }
 
-/// A folder that is `root`, lies in it, or lies in one of `allowed`: without links and dots.
+/// A folder that is `root`, lies in it, or lies in one of `allowed`, as that folder and the way
+/// from there: without links and dots.
 ///
 /// # Errors
 /// `Invalid` for any other path.
-pub(super) fn folder_within(root: &Path, path: &str, allowed: &[PathBuf]) -> Result<PathBuf> {
+pub(super) fn folder_within(
+    root: &Path,
+    path: &str,
+    allowed: &[PathBuf],
+) -> Result<(PathBuf, String)> {
     let wanted = root.join(path); // an absolute path takes its place
     let no = |why: &str| {
         let message = format!(
@@ -72,8 +77,10 @@ pub(super) fn folder_within(root: &Path, path: &str, allowed: &[PathBuf]) -> Res
     let resolved = resolve(&wanted)?;
     let allowed = allowed.iter().map(PathBuf::as_path);
     for folder in std::iter::once(root).chain(allowed) {
-        if resolved.starts_with(resolve(folder)?) {
-            return Ok(resolved);
+        let base = resolve(folder)?;
+        if let Ok(below) = resolved.strip_prefix(&base) {
+            let Some(below) = below.to_str() else { return no("is not text") };
+            return Ok((base.clone(), below.to_owned()));
         }
     }
     no("is outside of the configured folder")
@@ -158,6 +165,10 @@ mod tests {
 
     use super::*;
 
+    fn within(root: &Path, path: &str, allowed: &[PathBuf]) -> Result<PathBuf> {
+        folder_within(root, path, allowed).map(|(base, below)| base.join(below))
+    }
+
     fn kind<T: std::fmt::Debug>(outcome: Result<T>) -> ErrorKind {
         outcome.expect_err("refused").kind()
     }
@@ -166,19 +177,19 @@ mod tests {
     fn folders_inside_of_the_root_need_no_permission() {
         let home = tempfile::tempdir().unwrap();
         let root = fs::canonicalize(home.path()).unwrap().join("root");
-        assert_eq!(folder_within(&root, "a/b", &[]).unwrap(), root.join("a/b"));
+        assert_eq!(within(&root, "a/b", &[]).unwrap(), root.join("a/b"));
         let absolute = root.join("c").display().to_string();
-        assert_eq!(folder_within(&root, &absolute, &[]).unwrap(), root.join("c"));
-        let message = folder_within(&root, "/etc", &[]).expect_err("outside").to_string();
+        assert_eq!(within(&root, &absolute, &[]).unwrap(), root.join("c"));
+        let message = within(&root, "/etc", &[]).expect_err("outside").to_string();
         assert!(message.contains("BACKUP_FILESYSTEM_ALLOWED_PATHS"), "{message}");
         for outside in ["..", "a/../../b", "/", "a/\nb", &format!("{}2", root.display())] {
-            assert_eq!(kind(folder_within(&root, outside, &[])), ErrorKind::Invalid, "{outside}");
+            assert_eq!(kind(within(&root, outside, &[])), ErrorKind::Invalid, "{outside}");
         }
         let other = home.path().join("other");
         let allowed = [other.clone()];
-        let inside = folder_within(&root, &other.join("x").display().to_string(), &allowed);
+        let inside = within(&root, &other.join("x").display().to_string(), &allowed);
         assert!(inside.unwrap().ends_with("other/x"));
-        assert_eq!(kind(folder_within(&root, "/etc", &allowed)), ErrorKind::Invalid);
+        assert_eq!(kind(within(&root, "/etc", &allowed)), ErrorKind::Invalid);
     }
 
     #[test]
@@ -190,9 +201,9 @@ mod tests {
         symlink("/no/such/folder", root.join("dangling")).unwrap();
         symlink(root.join("real"), root.join("in")).unwrap();
         for bad in ["out", "out/x", "dangling", "dangling/x"] {
-            assert_eq!(kind(folder_within(&root, bad, &[])), ErrorKind::Invalid, "{bad}");
+            assert_eq!(kind(within(&root, bad, &[])), ErrorKind::Invalid, "{bad}");
         }
-        assert!(folder_within(&root, "in/x", &[]).unwrap().ends_with("root/real/x"));
+        assert!(within(&root, "in/x", &[]).unwrap().ends_with("root/real/x"));
     }
 
     #[test]
@@ -223,7 +234,7 @@ mod tests {
             fs::create_dir_all(root.join("a/b")).unwrap();
             symlink("..", root.join("out")).unwrap();
             let path = parts.join("/");
-            if let Ok(folder) = folder_within(&root, &path, &[]) {
+            if let Ok(folder) = within(&root, &path, &[]) {
                 // Made for real, and asked where it is.
                 fs::create_dir_all(&folder).unwrap();
                 prop_assert!(fs::canonicalize(&folder).unwrap().starts_with(&root), "{path}");

@@ -160,10 +160,13 @@ impl Settings {
                     let message = format!("the filesystem has no bucket '{bucket}'; name a path");
                     return Err(Error::new(ErrorKind::Invalid, message));
                 }
-                BackendConfig::Folder(match place.path() {
-                    Some(path) => folder_within(&folder, path, &self.allowed_paths)?,
-                    None => folder,
-                })
+                match place.path() {
+                    None => BackendConfig::Folder(folder),
+                    Some(path) => {
+                        let (base, path) = folder_within(&folder, path, &self.allowed_paths)?;
+                        BackendConfig::FolderIn { base, path }
+                    }
+                }
             }
             BackendConfig::S3(s3) => BackendConfig::S3(S3Config {
                 root: root(s3.root)?,
@@ -180,7 +183,7 @@ impl Settings {
                 container: bucket(azure.container)?,
                 ..azure
             }),
-            BackendConfig::Memory => BackendConfig::Memory,
+            other => other,
         })
     }
 

@@ -4,9 +4,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
-use siltstone_backup::{
-    backend::Provider, prune::PruneOptions, retention::Policy, verify::Level,
-};
+use siltstone_backup::{backend::Provider, prune::PruneOptions, retention::Policy, verify::Level};
 
 use super::RepositoryArgs;
 use crate::units::parse_age;

@@ -87,7 +87,9 @@ fn row(provider: Provider, details: &str, answer: &Answer) -> (String, serde_jso
 fn details(config: &BackendConfig) -> String {
     match config {
         BackendConfig::S3(s3) => format!(", region {}", s3.region_or_default()),
-        BackendConfig::Folder(_) => " (not for production)".to_owned(),
+        BackendConfig::Folder(_) | BackendConfig::FolderIn { .. } => {
+            " (not for production)".to_owned()
+        }
         _ => String::new(),
     }
 }

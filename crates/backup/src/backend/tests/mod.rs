@@ -104,6 +104,7 @@ fn an_endpoint_that_nobody_serves_is_unavailable_in_one_line() {
 }
 
 #[test]
+
 fn objects_of_a_folder_tell_when_they_were_written() {
     let folder = tempfile::tempdir().unwrap();
     let backend = open(&BackendConfig::Folder(folder.path().to_path_buf())).unwrap();
@@ -114,4 +115,23 @@ fn objects_of_a_folder_tell_when_they_were_written() {
     let minute = Duration::from_mins(1);
     assert!(modified + minute > before && modified < before + minute, "{modified:?}");
     assert_eq!(backend.list("a/", Depth::All).unwrap()[0].modified, Some(modified));
+}
+
+#[test]
+fn a_path_within_a_folder_is_made_and_a_missing_disk_is_not() {
+    let root = tempfile::tempdir().unwrap();
+    let base = root.path().join("base");
+    let within = |base: &Path| {
+        let (base, path) = (base.to_owned(), "a/b c/d".to_owned());
+        open(&BackendConfig::FolderIn { base, path }).unwrap()
+    };
+    let backend = within(&base);
+    assert_eq!(backend.stat(EXAMPLE).unwrap(), None);
+    assert!(!base.exists(), "looking makes nothing");
+    backend.put(EXAMPLE, Bytes::from_static(b"x"), PutMode::NoReplace).unwrap();
+    assert!(base.join("a/b c/d").join(EXAMPLE).exists());
+    assert!(backend.describe().ends_with("base/a/b c/d'"), "{}", backend.describe());
+    let unmounted = within(&root.path().join("no/such"));
+    let put = unmounted.put(EXAMPLE, Bytes::new(), PutMode::Replace);
+    assert_eq!(put.expect_err("no parent").kind(), ErrorKind::Unavailable);
 }
