@@ -1,8 +1,10 @@
 //! `cargo xtask`: everything that is done to the project beside building it.
 
+mod backends;
 mod bench;
 mod layers;
 mod run;
+mod servers;
 mod tasks;
 mod tidy;
 
@@ -20,8 +22,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// What decides whether a change lands: tidy, format, lints, all tests. Says what it skipped.
-    Test,
+    /// What decides whether a change lands: tidy, format, lints, all tests, real object stores.
+    /// Says what it skipped.
+    Test {
+        #[command(subcommand)]
+        part: Option<TestPart>,
+    },
     /// `test`, then documentation and the dependency policy.
     Ci,
     /// Checks the rules of the house: layers, one door a dependency, file length, headers.
@@ -57,9 +63,22 @@ enum Task {
     Bench(bench::Args),
 }
 
+/// A part of the tests.
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum TestPart {
+    /// The suite of backends and whole backups, on real object stores that are installed and
+    /// started on 127.0.0.1. Prints `server: n of n`.
+    Backends {
+        /// This server alone.
+        #[arg(long)]
+        only: Option<servers::Server>,
+    },
+}
+
 fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
-        Task::Test => tasks::test(),
+        Task::Test { part: None } => tasks::test(),
+        Task::Test { part: Some(TestPart::Backends { only }) } => backends::run(only),
         Task::Ci => tasks::ci(),
         Task::Tidy => tasks::tidy(),
         Task::Prop { seed, cases, minutes } => tasks::prop(seed, cases, minutes),

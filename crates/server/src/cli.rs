@@ -8,8 +8,11 @@ use clap::{
     Args, Parser, Subcommand,
     builder::{PossibleValuesParser, TypedValueParser},
 };
-use siltstone_backup::options::{
-    CHUNK_MIB_MAX, CHUNK_MIB_MIN, CPU_PERCENT_MAX, CPU_PERCENT_MIN, Compression, Selection,
+use siltstone_backup::{
+    backend::Provider,
+    options::{
+        CHUNK_MIB_MAX, CHUNK_MIB_MIN, CPU_PERCENT_MAX, CPU_PERCENT_MIN, Compression, Selection,
+    },
 };
 
 pub(crate) use self::keep::{CopyArgs, DeleteArgs, PruneArgs, ShowArgs, VerifyArgs};
@@ -47,6 +50,9 @@ pub(crate) enum Command {
     Backup(BackupCommand),
     /// Restore a backup into a store, which is made if it is missing.
     Restore(RestoreArgs),
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// The half of `demo` that runs in a process of its own.
     #[command(hide = true)]
     DemoRows(StoreArgs),
@@ -193,13 +199,41 @@ pub(crate) enum BackupCommand {
 /// Where backups are kept.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RepositoryArgs {
-    /// Kind of storage.
-    #[arg(long, value_name = "KIND", default_value = "filesystem", value_parser = ["filesystem"])]
-    pub(crate) backend: String,
+    /// Kind of storage: filesystem, s3, gcs or azure.
+    #[arg(long, value_name = "KIND", default_value = "filesystem")]
+    pub(crate) backend: Provider,
 
-    /// Folder of the repository.
-    #[arg(long, value_name = "DIR", env = "BACKUP_FILESYSTEM_PATH")]
-    pub(crate) root: PathBuf,
+    #[arg(
+        long,
+        value_name = "DIR",
+        help = "Folder of the repository [filesystem; default: BACKUP_FILESYSTEM_PATH]"
+    )]
+    pub(crate) root: Option<PathBuf>,
+
+    #[arg(
+        long,
+        value_name = "NAME",
+        conflicts_with = "root",
+        help = "Bucket or container [default: BACKUP_S3_BUCKET, BACKUP_GCS_BUCKET or \
+                  BACKUP_AZURE_CONTAINER]"
+    )]
+    pub(crate) bucket: Option<String>,
+
+    #[arg(
+        long,
+        value_name = "PATH",
+        help = "Path within the bucket [default: BACKUP_S3_PATH, BACKUP_GCS_PATH or \
+                  BACKUP_AZURE_PATH], or within the folder"
+    )]
+    pub(crate) path: Option<String>,
+}
+
+/// What to do with the configuration.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print each backend as the environment sets it up, who asks it, and how it answers. Secrets
+    /// are not shown, and nothing is written.
+    Show,
 }
 
 /// Which backup of which store, and where.
@@ -267,8 +301,9 @@ pub(crate) struct SpeedArgs {
 
 /// Options of `backup create`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Example:\n  \
-    siltstone backup create monday --data ./data --root ./backups --exclude logs --wait")]
+#[command(after_help = "Examples:\n  \
+    siltstone backup create monday --data ./data --root ./backups --exclude logs --wait\n  \
+    siltstone backup create monday --data ./data --backend s3 --bucket my-backups --path birds")]
 pub(crate) struct CreateArgs {
     #[command(flatten)]
     pub(crate) backup: BackupArgs,

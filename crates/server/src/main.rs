@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::{
-    cli::{BackupCommand, Cli, Command},
+    cli::{BackupCommand, Cli, Command, ConfigCommand},
     outcome::Output,
 };
 
@@ -46,6 +46,7 @@ fn run(command: Command, output: Output) -> anyhow::Result<()> {
         Command::Backup(BackupCommand::Copy(args)) => commands::copy::run(&args, output),
         Command::Backup(BackupCommand::Delete(args)) => commands::prune::delete(&args, output),
         Command::Backup(BackupCommand::Prune(args)) => commands::prune::run(&args, output),
+        Command::Config(ConfigCommand::Show) => commands::config::show(output),
         Command::Restore(args) => commands::restore::run(&args, output),
     }
 }

@@ -1,5 +1,8 @@
 //! The one door to `OpenDAL`: the rows that make its operators, and the words its errors get.
 //!
+//! A further backend is a row here, its configuration in [`super::config`], its variables in
+//! [`super::settings`], and a server for the suite.
+//!
 //! Requests to remote stores time out, then are tried again with growing, jittered delays, as far
 //! as the retry budget allows. A conditional put alone is never tried again by itself: only the
 //! caller can tell its own earlier success from somebody else's.
@@ -16,7 +19,9 @@ use opendal::{
 };
 
 use super::{
-    Backend, S3Config,
+    Backend,
+    config::{AzureAccount, AzureConfig, GcsConfig, S3Config},
+    credentials::{ProvideCredentialChain, Search, aws, google},
     folder::{Folder, Root},
     message::{Doing, failure, shorten},
     operator::{CpuBeside, Operated},
@@ -40,7 +45,8 @@ pub(super) fn folder(root: Root, describe: String) -> Result<Arc<dyn Backend>> {
     let service = FolderService(Arc::clone(&folder));
     let operator = Operator::from_parts(OperationContext::default(), Arc::new(service));
     let streams = Box::new(move || folder.stream_cpu());
-    Operated::start(describe, operator.clone(), operator, Watch::default(), streams)
+    let operators = [operator.clone(), operator];
+    Operated::start(describe, operators, Watch::default(), Credentials::NONE, streams)
 }
 
 /// Objects in memory, gone with the last handle.
@@ -48,39 +54,148 @@ pub(super) fn memory() -> Result<Arc<dyn Backend>> {
     let describe = "memory".to_owned();
     let operator =
         Operator::new(services::Memory::default()).map_err(|e| unusable(&describe, &e))?;
-    Operated::start(describe, operator.clone(), operator, Watch::default(), nothing_beside())
+    let operators = [operator.clone(), operator];
+    Operated::start(describe, operators, Watch::default(), Credentials::NONE, nothing_beside())
 }
 
-/// Objects in a bucket of S3 or of something that speaks its language.
-pub(super) fn s3(config: &S3Config) -> Result<Arc<dyn Backend>> {
-    let describe = format!("s3 bucket '{}' at {}", config.bucket, config.endpoint_url());
+/// A backend that is far away, before its threads are started.
+pub(super) struct Remote {
+    describe: String,
+    operator: Operator,
+    credentials: Credentials,
+}
+
+/// What a remote backend signs with.
+#[derive(Clone)]
+pub(super) enum Credentials {
+    /// Known beforehand.
+    Given(&'static str),
+    /// The winner of a search.
+    Sought(Search),
+}
+
+impl Credentials {
+    const NONE: Self = Self::Given("none");
+
+    /// Why there are none.
+    fn failure(&self) -> Option<String> {
+        match self {
+            Self::Given(_) => None,
+            Self::Sought(search) => search.failure(),
+        }
+    }
+}
+
+/// A bucket of S3 or of something that speaks its language.
+pub(super) fn s3(config: &S3Config) -> Result<Remote> {
+    let describe = place("s3 bucket", &config.bucket, &config.root, &config.endpoint_url());
+    let chain = aws::chain(config);
+    let credentials = Credentials::Sought(chain.search());
     let mut builder = services::S3::default()
         .bucket(&config.bucket)
         .root(&config.root)
         .endpoint(&config.endpoint_url())
         .region(config.region_or_default())
-        .checksum_algorithm("crc32c");
-    if let Some((key_id, secret)) = &config.credentials {
-        builder = builder.access_key_id(key_id).secret_access_key(secret.expose());
-        builder = builder.disable_config_load().disable_ec2_metadata();
+        .checksum_algorithm("crc32c")
+        .disable_config_load()
+        .credential_provider_chain(ProvideCredentialChain::new().push(chain));
+    if config.is_virtual_host() {
+        builder = builder.enable_virtual_host_style();
     }
     let operator = Operator::new(builder).map_err(|error| unusable(&describe, &error))?;
-    remote(describe, operator)
+    Ok(Remote { describe, operator, credentials })
 }
 
-/// Adds time limits and retries.
-fn remote(describe: String, operator: Operator) -> Result<Arc<dyn Backend>> {
-    let timeout = TimeoutLayer::new().with_timeout(CONTROL_TIMEOUT).with_io_timeout(PART_TIMEOUT);
-    let once = operator.layer(timeout);
-    let watch = Watch::default();
-    let budget = Arc::clone(&watch.budget);
-    let retry = RetryLayer::new()
-        .with_jitter()
-        .with_min_delay(RETRY_DELAY_MIN)
-        .with_max_delay(RETRY_DELAY_MAX)
-        .with_max_times(RETRIES_MAX)
-        .with_notify(move |event: RetryEvent<'_>| budget.count_retry(shorten(&words(event.err))));
-    Operated::start(describe, once.clone().layer(retry), once, watch, nothing_beside())
+/// A bucket of Google Cloud Storage.
+pub(super) fn gcs(config: &GcsConfig) -> Result<Remote> {
+    let describe = place("gcs bucket", &config.bucket, &config.root, &config.endpoint_url());
+    let mut builder = services::Gcs::default()
+        .bucket(&config.bucket)
+        .root(&config.root)
+        .endpoint(&config.endpoint_url())
+        .disable_config_load()
+        .disable_vm_metadata();
+    let credentials = if config.anonymous {
+        builder = builder.skip_signature();
+        Credentials::Given("none (anonymous)")
+    } else {
+        let chain = google::chain(&config.environment);
+        let credentials = Credentials::Sought(chain.search());
+        builder = builder.credential_provider_chain(ProvideCredentialChain::new().push(chain));
+        credentials
+    };
+    let operator = Operator::new(builder).map_err(|error| unusable(&describe, &error))?;
+    Ok(Remote { describe, operator, credentials })
+}
+
+/// A container of Azure Blob Storage.
+pub(super) fn azure(config: &AzureConfig) -> Result<Remote> {
+    let AzureConfig { container, root, account } = config;
+    let at = format!("account '{}'", account.name());
+    let describe = place("azure container", container, root, &at);
+    let builder = match account {
+        AzureAccount::ConnectionString(text) => {
+            // The text of the error may hold the string.
+            services::Azblob::from_connection_string(text.expose()).map_err(|_unsafe_to_show| {
+                let what = "the connection string has no endpoint and account that can be used";
+                failure(ErrorKind::Invalid, Doing::using(&describe), what)
+            })?
+        }
+        AzureAccount::Named { name, key } => {
+            let endpoint = format!("https://{name}.blob.core.windows.net");
+            let builder = services::Azblob::default().endpoint(&endpoint).account_name(name);
+            match key {
+                Some(key) => builder.account_key(key.expose()),
+                None => builder,
+            }
+        }
+    };
+    let mut builder = builder.container(container).root(root);
+    if account.is_anonymous() {
+        builder = builder.skip_signature();
+    }
+    let operator = Operator::new(builder).map_err(|error| unusable(&describe, &error))?;
+    Ok(Remote { describe, operator, credentials: Credentials::Given(account.credentials()) })
+}
+
+/// What a place is called: everything that tells it from others, and no secret.
+fn place(kind: &str, bucket: &str, root: &str, at: &str) -> String {
+    let root = root.trim_matches('/');
+    let below = if root.is_empty() { String::new() } else { format!(", path '{root}'") };
+    format!("{kind} '{bucket}'{below} at {at}")
+}
+
+impl Remote {
+    /// Adds time limits and retries, and starts the threads.
+    pub(super) fn start(self) -> Result<Arc<dyn Backend>> {
+        let once = self.operator.layer(timeouts());
+        let watch = Watch::default();
+        let budget = Arc::clone(&watch.budget);
+        let retry = RetryLayer::new()
+            .with_jitter()
+            .with_min_delay(RETRY_DELAY_MIN)
+            .with_max_delay(RETRY_DELAY_MAX)
+            .with_max_times(RETRIES_MAX)
+            .with_notify(move |event: RetryEvent<'_>| {
+                budget.count_retry(shorten(&words(event.err)))
+            });
+        let Self { describe, credentials, .. } = self;
+        let operators = [once.clone().layer(retry), once];
+        Operated::start(describe, operators, watch, credentials, nothing_beside())
+    }
+
+    /// Starts it without retries, to see how it answers.
+    pub(super) fn start_once(self) -> Result<(Arc<dyn Backend>, Credentials)> {
+        let Self { describe, operator, credentials } = self;
+        let once = operator.layer(timeouts());
+        let (operators, watch) = ([once.clone(), once], Watch::default());
+        let who = credentials.clone();
+        Ok((Operated::start(describe, operators, watch, who, nothing_beside())?, credentials))
+    }
+}
+
+fn timeouts() -> TimeoutLayer {
+    TimeoutLayer::new().with_timeout(CONTROL_TIMEOUT).with_io_timeout(PART_TIMEOUT)
 }
 
 fn nothing_beside() -> CpuBeside {
@@ -88,10 +203,11 @@ fn nothing_beside() -> CpuBeside {
 }
 
 fn unusable(describe: &str, error: &OperatorError) -> Error {
-    failure(ErrorKind::Invalid, Doing { verb: "use", object: "", place: describe }, error.message())
+    failure(ErrorKind::Invalid, Doing::using(describe), error.message())
 }
+
 /// Kind and words of a failure of the operator.
-pub(super) fn explain(doing: Doing<'_>, error: &OperatorError) -> Error {
+pub(super) fn explain(doing: Doing<'_>, error: &OperatorError, credentials: &Credentials) -> Error {
     if let Some(own) = error.source().and_then(|source| source.downcast_ref::<Error>()) {
         let message = format!("cannot {} '{}' in {}: {own}", doing.verb, doing.object, doing.place);
         return Error::new(own.kind(), message);
@@ -101,15 +217,26 @@ pub(super) fn explain(doing: Doing<'_>, error: &OperatorError) -> Error {
         | OperatorErrorKind::Unsupported
         | OperatorErrorKind::IsADirectory
         | OperatorErrorKind::NotADirectory => ErrorKind::Invalid,
+        // Objects come to be by writing them; what is missing then is what holds them.
+        OperatorErrorKind::NotFound if doing.verb == "write" => {
+            return failure(ErrorKind::Invalid, doing, &missing_place(error));
+        }
         OperatorErrorKind::NotFound => ErrorKind::NotFound,
         OperatorErrorKind::PermissionDenied => ErrorKind::Denied,
         OperatorErrorKind::AlreadyExists | OperatorErrorKind::ConditionNotMatch => {
             ErrorKind::Exists
         }
         OperatorErrorKind::RangeNotSatisfied => ErrorKind::Corrupt,
-        _ if error.message().contains("credential") => ErrorKind::Denied,
+        _ if error.message() == SIGNING || matches!(status(error), Some(401 | 403)) => {
+            ErrorKind::Denied
+        }
         _ => ErrorKind::Unavailable,
     };
+    if error.message() == SIGNING
+        && let Some(why) = credentials.failure()
+    {
+        return failure(kind, doing, &why);
+    }
     failure(kind, doing, &words(error))
 }
 
@@ -120,4 +247,26 @@ fn words(error: &OperatorError) -> String {
         Some(cause) if error.kind() == OperatorErrorKind::Unexpected => cause.to_string(),
         _ => error.message().to_owned(),
     }
+}
+
+/// The message of an error while credentials were looked for.
+const SIGNING: &str = "signing http request";
+
+/// The HTTP status that a store answered, which the kind does not tell everywhere.
+fn status(error: &OperatorError) -> Option<u16> {
+    let text = error.to_string();
+    let after = text.split("Parts { status: ").nth(1)?;
+    after.get(..3)?.parse().ok()
+}
+
+fn missing_place(error: &OperatorError) -> String {
+    let said = shorten(error.message());
+    format!("there is no such bucket or container ({said})")
+}
+
+/// The list of multipart uploads that are open in a bucket, as the store tells it.
+#[cfg(test)]
+pub(super) fn open_uploads(config: &S3Config) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(aws::signed_get(config, "uploads=", opendal::HttpTransporter::default()))
 }

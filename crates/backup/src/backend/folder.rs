@@ -7,7 +7,7 @@
 
 use std::{
     ops::Range,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -47,6 +47,8 @@ pub(super) enum Root {
     Disk(Env),
     /// In a folder that is opened when it is needed, and made when it is written to.
     Path(PathBuf),
+    /// Likewise, and so are the folders between it and the objects.
+    Below(PathBuf, RelPath),
 }
 
 /// What to do about a root that does not exist.
@@ -170,34 +172,17 @@ impl Folder {
         if let Some(env) = self.env.get() {
             return Ok(env);
         }
-        let env = match (&self.root, missing) {
-            (Root::Disk(env), _) => env.clone(),
-            (Root::Path(root), Missing::Make) => {
-                let disk = OsDisk::open(root, StreamEngine::Auto).map_err(parent_missing)?;
-                Env::system(Arc::new(disk))
-            }
-            (Root::Path(root), Missing::Tell) => {
-                Env::system(Arc::new(OsDisk::open_existing(root, StreamEngine::Auto)?))
+        let env = match &self.root {
+            Root::Disk(env) => env.clone(),
+            Root::Path(root) => Env::system(open_folder(root, missing)?),
+            Root::Below(base, path) => {
+                if missing == Missing::Make {
+                    make_dirs(&*open_folder(base, missing)?, path)?;
+                }
+                Env::system(open_folder(&base.join(path.as_str()), missing)?)
             }
         };
         Ok(self.env.get_or_init(|| env))
-    }
-
-    /// Makes the folders of `dir` that are missing, each durable in its parent.
-    fn make_dirs(&self, dir: &RelPath) -> Result<()> {
-        if *dir == RelPath::root() {
-            return Ok(());
-        }
-        let disk = self.disk(Missing::Make)?;
-        match disk.create_dir(dir) {
-            Ok(()) => Ok(disk.sync_dir(&dir.parent())?),
-            Err(error) if error.kind() == IoErrorKind::Exists => Ok(()),
-            Err(error) if error.kind() == IoErrorKind::NotFound => {
-                self.make_dirs(&dir.parent())?;
-                self.make_dirs(dir)
-            }
-            Err(error) => Err(error.into()),
-        }
     }
 
     fn session(&self) -> Result<&str> {
@@ -205,7 +190,7 @@ impl Folder {
         if let Some(session) = self.session.get() {
             return Ok(&session.name);
         }
-        self.make_dirs(&path(TEMPORARY)?)?;
+        make_dirs(self.disk(Missing::Make)?, &path(TEMPORARY)?)?;
         let env = self.env(Missing::Make)?;
         let id = u128::from_le_bytes(env.unique_id());
         let name = format!("{id:032x}");
@@ -278,7 +263,7 @@ impl NewObject {
         };
         let disk = self.folder.disk(Missing::Make)?;
         for last_try in [false, false, true] {
-            self.folder.make_dirs(&object.parent())?;
+            make_dirs(disk, &object.parent())?;
             match disk.rename(&self.temporary, &object, rename) {
                 Ok(()) => break,
                 // A delete of the folder's last object took the folder along in between.
@@ -296,6 +281,32 @@ impl Drop for NewObject {
     fn drop(&mut self) {
         drop(self.stream.take());
         drop(self.folder.remove_quietly(&self.temporary));
+    }
+}
+
+/// Opens a folder, which is made if it is missing and wanted.
+fn open_folder(folder: &Path, missing: Missing) -> Result<Arc<dyn Disk>> {
+    match missing {
+        Missing::Make => {
+            Ok(Arc::new(OsDisk::open(folder, StreamEngine::Auto).map_err(parent_missing)?))
+        }
+        Missing::Tell => Ok(Arc::new(OsDisk::open_existing(folder, StreamEngine::Auto)?)),
+    }
+}
+
+/// Makes the folders of `dir` that are missing, each durable in its parent.
+fn make_dirs(disk: &dyn Disk, dir: &RelPath) -> Result<()> {
+    if *dir == RelPath::root() {
+        return Ok(());
+    }
+    match disk.create_dir(dir) {
+        Ok(()) => Ok(disk.sync_dir(&dir.parent())?),
+        Err(error) if error.kind() == IoErrorKind::Exists => Ok(()),
+        Err(error) if error.kind() == IoErrorKind::NotFound => {
+            make_dirs(disk, &dir.parent())?;
+            make_dirs(disk, dir)
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

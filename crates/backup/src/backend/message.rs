@@ -6,7 +6,7 @@
 use crate::error::{Error, ErrorKind};
 
 /// Longest text taken over from a store, in characters.
-const DETAIL_CHARS_MAX: usize = 160;
+const DETAIL_CHARS_MAX: usize = 400;
 
 /// What was being done when a backend failed.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +17,13 @@ pub(super) struct Doing<'a> {
     pub(super) object: &'a str,
     /// The backend.
     pub(super) place: &'a str,
+}
+
+impl<'a> Doing<'a> {
+    /// No request yet: the backend cannot be used at all.
+    pub(super) fn using(place: &'a str) -> Self {
+        Self { verb: "use", object: "", place }
+    }
 }
 
 /// The error of a failed request: what was done, where, what the store said, what to do.

@@ -5,22 +5,38 @@
 //! time limits and bounds on parallel requests are inside; an error that comes out is final.
 
 mod config;
+mod credentials;
 mod door;
 mod folder;
 mod message;
 mod operator;
+mod place;
 mod runtime;
 mod service;
+mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, ops::Range, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
-use siltstone_io::env::Env;
+use siltstone_io::{env::Env, path::RelPath};
 
-pub use self::config::{BackendConfig, S3Config, Secret};
-use self::folder::Root;
+pub use self::{
+    config::{
+        AzureAccount, AzureConfig, BackendConfig, Environment, GcsConfig, S3Config, S3Credentials,
+        Secret,
+    },
+    place::Place,
+    settings::{Provider, Settings},
+};
+use self::{door::Credentials, folder::Root};
 use crate::{
     cancel::Cancel,
     error::{Error, ErrorKind, Result},
@@ -40,18 +56,65 @@ pub const PARTS_IN_FLIGHT: usize = 4;
 pub fn open(config: &BackendConfig) -> Result<Arc<dyn Backend>> {
     match config {
         BackendConfig::Folder(root) => {
-            // The description is the identity of the place, also from another working directory.
-            let root = std::path::absolute(root).map_err(|error| {
-                let message = format!("'{}' cannot be a folder: {error}", root.display());
-                Error::new(ErrorKind::Invalid, message).caused_by(error)
-            })?;
-            let root: PathBuf = root.components().collect(); // without a slash at the end
+            let root = absolute(root)?;
             let describe = format!("folder '{}'", root.display());
             door::folder(Root::Path(root), describe)
         }
+        BackendConfig::FolderIn { base, path } => {
+            let (base, below) = (absolute(base)?, RelPath::new(path.as_str())?);
+            let describe = format!("folder '{}'", base.join(path).display());
+            door::folder(Root::Below(base, below), describe)
+        }
         BackendConfig::Memory => door::memory(),
-        BackendConfig::S3(config) => door::s3(config),
+        BackendConfig::S3(config) => door::s3(config)?.start(),
+        BackendConfig::Gcs(config) => door::gcs(config)?.start(),
+        BackendConfig::Azure(config) => door::azure(config)?.start(),
     }
+}
+
+/// The description is the identity of the place, also from another working directory.
+fn absolute(root: &Path) -> Result<PathBuf> {
+    let root = std::path::absolute(root).map_err(|error| {
+        let message = format!("'{}' cannot be a folder: {error}", root.display());
+        Error::new(ErrorKind::Invalid, message).caused_by(error)
+    })?;
+    Ok(root.components().collect()) // without a slash at the end
+}
+
+/// How a backend answers.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Answer {
+    /// As [`Backend::describe`].
+    pub place: String,
+    /// Which source of credentials won, without secrets; `None` if none did, or none is needed.
+    pub credentials: Option<String>,
+    /// Whether it could be asked for an object. That it can be written, [`Backend::conditions`]
+    /// shows.
+    pub reached: Result<()>,
+}
+
+/// Asks a backend for an object, once, and tells who asked. It changes nothing.
+///
+/// # Errors
+/// As [`open`]. That the backend does not answer is no error but a result.
+pub fn ask(config: &BackendConfig) -> Result<Answer> {
+    let (backend, credentials) = match config {
+        BackendConfig::S3(config) => door::s3(config)?.start_once()?,
+        BackendConfig::Gcs(config) => door::gcs(config)?.start_once()?,
+        BackendConfig::Azure(config) => door::azure(config)?.start_once()?,
+        BackendConfig::Folder(_) | BackendConfig::FolderIn { .. } | BackendConfig::Memory => {
+            let backend = open(config)?;
+            let reached = backend.stat(operator::PROBE).map(drop);
+            return Ok(Answer { place: backend.describe().to_owned(), credentials: None, reached });
+        }
+    };
+    let reached = backend.stat(operator::PROBE).map(drop);
+    let credentials = match credentials {
+        Credentials::Given(how) => Some(how.to_owned()),
+        Credentials::Sought(search) => search.winner(),
+    };
+    Ok(Answer { place: backend.describe().to_owned(), credentials, reached })
 }
 
 /// Opens the root of a disk as a backend; `env` also names temporary files.

@@ -14,8 +14,8 @@ use super::{
     Backend, Conditions, Depth, ObjectEntry, ObjectMeta, ObjectWriter, PART_BYTES, PARTS_IN_FLIGHT,
     PutMode,
     door::{
-        Metadata, Operator, OperatorError, OperatorErrorKind as Kind, OperatorResult, Writer,
-        explain,
+        Credentials, Metadata, Operator, OperatorError, OperatorErrorKind as Kind, OperatorResult,
+        Writer, explain,
     },
     message::{Doing, failure},
     runtime::{Runtime, Watch, lost, wait},
@@ -29,7 +29,7 @@ use crate::{
 const ABORT_WAIT: Duration = Duration::from_secs(5);
 
 /// The object that shows whether conditions are enforced.
-const PROBE: &str = ".probe";
+pub(super) const PROBE: &str = ".probe";
 
 /// Of chunks. Never with a `Content-Encoding`: stores and clients may decompress on the way then.
 const CHUNK_CONTENT_TYPE: &str = "application/octet-stream";
@@ -47,6 +47,8 @@ struct Shared {
     operator: Operator,
     /// Without, for conditional puts.
     once: Operator,
+    /// For words about failures; the operators hold their own.
+    credentials: Credentials,
     runtime: Runtime,
     beside: CpuBeside,
     conditions: OnceLock<Conditions>,
@@ -56,13 +58,13 @@ impl Operated {
     /// Starts the threads behind an operator with retries and the same one without.
     pub(super) fn start(
         describe: String,
-        operator: Operator,
-        once: Operator,
+        [operator, once]: [Operator; 2],
         watch: Watch,
+        credentials: Credentials,
         beside: CpuBeside,
     ) -> Result<Arc<dyn Backend>> {
         let (runtime, conditions) = (Runtime::start()?, OnceLock::new());
-        let shared = Shared { describe, operator, once, runtime, beside, conditions };
+        let shared = Shared { describe, operator, once, credentials, runtime, beside, conditions };
         Ok(Arc::new(Self(Arc::new(shared), watch)))
     }
 
@@ -78,7 +80,8 @@ impl Operated {
     }
 
     fn explain(&self, verb: &'static str, object: &str, error: &OperatorError) -> Error {
-        explain(Doing { verb, object, place: &self.0.describe }, error)
+        let doing = Doing { verb, object, place: &self.0.describe };
+        explain(doing, error, &self.0.credentials)
     }
 
     fn probe(&self) -> Result<Conditions> {

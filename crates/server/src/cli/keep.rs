@@ -4,7 +4,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
-use siltstone_backup::{prune::PruneOptions, retention::Policy, verify::Level};
+use siltstone_backup::{backend::Provider, prune::PruneOptions, retention::Policy, verify::Level};
 
 use super::{RepositoryArgs, SpeedArgs};
 use crate::units::parse_age;
@@ -180,11 +180,35 @@ pub(crate) struct CopyArgs {
     #[command(flatten)]
     pub(crate) backup: StoredArgs,
 
+    /// Kind of storage that gets the copy: filesystem, s3, gcs or azure.
+    #[arg(long, value_name = "KIND", default_value = "filesystem")]
+    to_backend: Provider,
+
     /// Folder of the repository that gets the copy; made if it is missing.
     #[arg(long, value_name = "DIR")]
-    pub(crate) to_root: PathBuf,
+    to_root: Option<PathBuf>,
+
+    /// Bucket or container that gets the copy [default: as for --bucket].
+    #[arg(long, value_name = "NAME", conflicts_with = "to_root")]
+    to_bucket: Option<String>,
+
+    /// Path within that bucket or folder [default: as for --path].
+    #[arg(long, value_name = "PATH")]
+    to_path: Option<String>,
 
     /// Name of the copy [default: that of the backup].
     #[arg(long = "as", value_name = "NEW_ID")]
     pub(crate) rename: Option<String>,
+}
+
+impl CopyArgs {
+    /// Where the copy goes.
+    pub(crate) fn to(&self) -> RepositoryArgs {
+        RepositoryArgs {
+            backend: self.to_backend,
+            root: self.to_root.clone(),
+            bucket: self.to_bucket.clone(),
+            path: self.to_path.clone(),
+        }
+    }
 }

@@ -127,7 +127,7 @@ fn node_name(given: Option<&str>) -> Result<NodeName> {
 
 /// The backend that the options name.
 pub(crate) fn repository(args: &RepositoryArgs) -> Result<Arc<dyn Backend>> {
-    folder(&args.root)
+    Ok(backend::open(&super::config::chosen(args)?)?)
 }
 
 /// A repository in a folder.

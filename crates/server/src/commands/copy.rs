@@ -7,7 +7,7 @@ use siltstone_backup::copy::{CopyOptions, copy};
 use crate::{
     cli::CopyArgs,
     commands::{
-        backup::{folder, repository, totals_json},
+        backup::{repository, totals_json},
         verify::report_json,
         work::with_bar,
     },
@@ -18,7 +18,7 @@ use crate::{
 
 /// Runs the command: exit code 3 when the copy is not as it should be.
 pub(crate) fn run(args: &CopyArgs, output: Output) -> Result<()> {
-    let (from, to) = (repository(&args.backup.repository)?, folder(&args.to_root)?);
+    let (from, to) = (repository(&args.backup.repository)?, repository(&args.to())?);
     let mut options = CopyOptions::default();
     options.rename.clone_from(&args.rename);
     let report = with_bar("copy", |job| copy(job, &from, &to, &args.backup.id, &options))?;

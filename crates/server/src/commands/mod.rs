@@ -2,6 +2,7 @@
 
 pub(crate) mod backup;
 pub(crate) mod check;
+pub(crate) mod config;
 pub(crate) mod copy;
 pub(crate) mod import;
 pub(crate) mod prune;

@@ -54,7 +54,8 @@ impl Sandbox {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_siltstone"));
         command.args(args).current_dir(self.folder.path()).stdin(Stdio::null());
-        command.env("SILTSTONE_DATA", "data").env("BACKUP_FILESYSTEM_PATH", "backups");
+        command.env("SILTSTONE_DATA", "data");
+        command.env("BACKUP_FILESYSTEM_PATH", self.path("backups"));
         command
     }
 

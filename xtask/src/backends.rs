@@ -1,0 +1,120 @@
+//! `cargo xtask test backends`: the suite of backends, and whole backups, on every server.
+
+use std::{
+    collections::BTreeMap,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{
+    run::{program, say},
+    servers::Server,
+};
+
+/// Lines that a test prints when it has counted its checks.
+const COUNTED: [&str; 2] = ["conformance of ", "backup, backup, restore on "];
+
+/// Suites that need no server.
+const WITHIN: [&str; 3] = ["memory_conforms", "folder_conforms", "gcs_conforms"];
+const WITHIN_WHOLE: &str = "takes_two_backups";
+
+/// Runs everything, or one server alone.
+pub(crate) fn run(only: Option<Server>) -> Result<()> {
+    let mut table = Table::default();
+    if only.is_none() {
+        let mut command = test(&WITHIN);
+        command.arg(WITHIN_WHOLE);
+        table.run("within the tests", command);
+    }
+    servers(only, &mut table);
+    table.show()
+}
+
+/// The servers alone, for after `cargo test`.
+pub(crate) fn run_servers() -> Result<()> {
+    let mut table = Table::default();
+    servers(None, &mut table);
+    table.show()
+}
+
+fn servers(only: Option<Server>, table: &mut Table) {
+    for server in Server::ALL.into_iter().filter(|server| only.is_none_or(|it| it == *server)) {
+        say(format_args!("\n>> {}", server.name()));
+        let running = server.install().and_then(|()| server.start());
+        match running {
+            Ok(running) => {
+                let mut command = test(&["a_server_of_the_environment"]);
+                command.envs(running.variables.iter().map(|(name, value)| (name, value)));
+                table.run(server.name(), command);
+            }
+            Err(error) => table.fail(server.name(), &format!("{error:#}")),
+        }
+    }
+}
+
+/// The tests of the backup crate that have these words in their names.
+fn test(words: &[&str]) -> Command {
+    let mut command =
+        program("cargo", &["test", "-q", "-p", "siltstone-backup", "--lib", "--test", "it", "--"]);
+    command.args(words);
+    // Whatever this machine is set up for is not what is tested.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        let prefixes = ["AWS_", "AZURE_", "BACKUP_", "GOOGLE_", "SILTSTONE_TEST_"];
+        if prefixes.iter().any(|prefix| name.starts_with(prefix)) {
+            command.env_remove(&name);
+        }
+    }
+    command.env("AWS_EC2_METADATA_DISABLED", "true");
+    command
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    rows: BTreeMap<String, String>,
+    failed: Vec<String>,
+}
+
+impl Table {
+    /// Runs tests and keeps what they counted.
+    fn run(&mut self, name: &str, mut command: Command) {
+        let output = command.stdin(Stdio::null()).output().context("cannot run cargo");
+        let output = match output {
+            Ok(output) => output,
+            Err(error) => return self.fail(name, &format!("{error:#}")),
+        };
+        let [said, counted] =
+            [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it));
+        let rows = counted.lines().chain(said.lines()).filter_map(|line| {
+            let start = COUNTED.iter().filter_map(|word| line.find(word)).min()?;
+            line[start..].rsplit_once(": ")
+        });
+        let before = self.rows.len();
+        self.rows.extend(rows.map(|(what, count)| (what.to_owned(), count.to_owned())));
+        if !output.status.success() {
+            say(&said);
+            say(&counted);
+            self.fail(name, "a check failed; see above");
+        } else if self.rows.len() < before + 2 {
+            self.fail(name, "its tests did not run");
+        }
+    }
+
+    fn fail(&mut self, name: &str, why: &str) {
+        say(format_args!("{name}: {why}"));
+        self.failed.push(format!("{name}: {why}"));
+    }
+
+    fn show(&self) -> Result<()> {
+        say("");
+        for (what, count) in &self.rows {
+            say(format_args!("{what}: {count}"));
+        }
+        for failed in &self.failed {
+            say(format_args!("FAILED {failed}"));
+        }
+        ensure!(self.failed.is_empty(), "{} of the servers failed", self.failed.len());
+        Ok(())
+    }
+}
