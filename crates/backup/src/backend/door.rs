@@ -177,7 +177,7 @@ impl Remote {
             .with_max_delay(RETRY_DELAY_MAX)
             .with_max_times(RETRIES_MAX)
             .with_notify(move |event: RetryEvent<'_>| {
-                budget.count_retry(shorten(&words(event.err)))
+                budget.count_retry(shorten(&words(event.err)));
             });
         let Self { describe, credentials, .. } = self;
         let operators = [once.clone().layer(retry), once];

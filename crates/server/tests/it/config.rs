@@ -62,6 +62,9 @@ fn a_bucket_takes_a_backup_and_gives_it_back() {
     run("restore monday --data other --wait").ok();
     let rows = |data| sandbox.run(&["scan", "birds", "--data", data]).ok();
     assert_eq!(rows("data"), rows("other"));
+    run("backup copy monday --to-root near").ok(); // for somebody to look at
+    sandbox.run(&["restore", "monday", "--root", "near", "--data", "third", "--wait"]).ok();
+    assert_eq!(rows("data"), rows("third"));
     assert!(store.seen().iter().any(|seen| seen.line.contains("nightly%2Feu%2Fmonday")
         || seen.line.contains("nightly/eu/monday")));
 }
