@@ -302,6 +302,9 @@ impl Copying<'_> {
             .filter(|segment| seen.insert(segment.meta.uid))
             .cloned()
             .collect();
+        if segments.is_empty() {
+            return Ok(());
+        }
         let fetch = Fetch {
             host: self.job.host(),
             backend: &**self.target.backend(),
