@@ -2,6 +2,7 @@
 
 mod bench;
 mod layers;
+mod peers;
 mod run;
 mod tasks;
 mod tidy;
