@@ -79,7 +79,7 @@ pub(crate) fn backup(args: &Args) -> Result<()> {
     }
     install(&missing)?;
     let target = root().join("target/peers");
-    let mut build = program("cargo", &["build", "--release", "--locked"]);
+    let mut build = program("cargo", &["build", "--release"]);
     build.args(["--manifest-path", "benches/peers/Cargo.toml", "--bin", "backup", "--target-dir"]);
     build.arg(&target);
     if args.without.is_some() {

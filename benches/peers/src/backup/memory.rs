@@ -32,7 +32,7 @@ const SECTION: &str = "memory";
 /// How often memory is looked at.
 const INTERVAL: Duration = Duration::from_millis(5);
 
-/// What a process prints: its RssAnon in bytes.
+/// What a process prints: its anonymous memory in bytes.
 #[derive(Serialize, Deserialize)]
 struct Probe {
     before: u64,
