@@ -20,8 +20,8 @@ use crate::{
 /// How to compare backups with the device, RocksDB, restic and tar.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Only these sections, by comma: read, folder, codecs, foreground, restore, incremental,
-    /// memory, small, tenants [default: all].
+    /// Only these sections, by comma: read, folder, codecs, foreground, cuts, restore,
+    /// incremental, memory, small, tenants [default: all].
     #[arg(long)]
     only: Option<String>,
     /// Bytes of rows, such as 4GiB [default: 4GiB, quick 1GiB].

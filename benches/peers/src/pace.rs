@@ -39,6 +39,12 @@ pub trait Puts: Sync {
     /// # Errors
     /// Those of the store.
     fn put(&self, key: &[u8], value: &[u8], safety: Safety) -> Result<()>;
+
+    /// Waits until what earlier puts left to flush and compaction is done.
+    ///
+    /// # Errors
+    /// Those of the store.
+    fn settle(&self) -> Result<()>;
 }
 
 /// The writers.
@@ -189,6 +195,10 @@ mod tests {
             }
             Ok(())
         }
+
+        fn settle(&self) -> Result<()> {
+            Ok(())
+        }
     }
 
     struct Failing;
@@ -196,6 +206,10 @@ mod tests {
     impl Puts for Failing {
         fn put(&self, _: &[u8], _: &[u8], _: Safety) -> Result<()> {
             anyhow::bail!("full")
+        }
+
+        fn settle(&self) -> Result<()> {
+            Ok(())
         }
     }
 

@@ -70,19 +70,19 @@ fn height(panel: &Panel) -> u32 {
 
 fn draw_panel(area: &Area<'_>, panel: &Panel) -> Result<()> {
     let most = panel.bars.iter().map(|bar| bar.value).fold(f64::MIN_POSITIVE, f64::max);
-    let count = i32::try_from(panel.bars.len()).context("so many bars")?;
+    let count = u32::try_from(panel.bars.len()).context("so many bars")?;
     let mut chart = ChartBuilder::on(area)
         .caption(&panel.title, ("sans-serif", 16))
         .margin(8)
-        .build_cartesian_2d(0.0..most * (1.0 + NAMES_SHARE), count..0)
+        .build_cartesian_2d(0.0..most * (1.0 + NAMES_SHARE), f64::from(count)..0.0)
         .map_err(|error| anyhow!("{error}"))?;
-    for (place, bar) in (0_i32..).zip(&panel.bars) {
+    for (place, bar) in (0..count).map(f64::from).zip(&panel.bars) {
         let colour = if bar.own { OWN } else { OTHER };
-        let mut shape = Rectangle::new([(0.0, place), (bar.value, place + 1)], colour.filled());
+        let mut shape = Rectangle::new([(0.0, place), (bar.value, place + 1.0)], colour.filled());
         shape.set_margin(3, 3, 0, 0);
         chart.draw_series([shape]).map_err(|error| anyhow!("{error}"))?;
         let label = format!("{:.2}  {}", bar.value, bar.name);
-        let at = (bar.value + most * 0.01, place);
+        let at = (bar.value + most * 0.01, place + 0.25);
         let text = Text::new(label, at, ("sans-serif", 13));
         chart.draw_series([text]).map_err(|error| anyhow!("{error}"))?;
     }

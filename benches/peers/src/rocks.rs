@@ -11,8 +11,8 @@ use std::{
 
 use anyhow::{Context, Result};
 use rocksdb::{
-    BlockBasedOptions, DB, DBCompressionType, Env, FlushOptions, IteratorMode, Options, WriteBatch,
-    WriteOptions,
+    BlockBasedOptions, DB, DBCompressionType, Env, IteratorMode, Options, WaitForCompactOptions,
+    WriteBatch, WriteOptions,
     backup::{BackupEngine, BackupEngineOptions, RestoreOptions},
 };
 
@@ -55,10 +55,7 @@ impl Rocks {
             rocks.db.write(&batch)?;
             next = end;
         }
-        let mut flush = FlushOptions::default();
-        flush.set_wait(true);
-        rocks.db.flush_opt(&flush)?;
-        rocks.db.compact_range::<&[u8], &[u8]>(None, None);
+        rocks.settle()?;
         Ok(rocks)
     }
 
@@ -133,6 +130,11 @@ impl Puts for Rocks {
         let mut options = WriteOptions::default();
         options.set_sync(safety == Safety::Sync);
         Ok(self.db.put_opt(key, value, &options)?)
+    }
+
+    fn settle(&self) -> Result<()> {
+        self.db.flush()?;
+        Ok(self.db.wait_for_compact(&WaitForCompactOptions::default())?)
     }
 }
 

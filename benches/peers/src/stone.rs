@@ -63,9 +63,7 @@ impl Stone {
         let tree = store.create_collection(COLLECTION)?;
         let stone = Self::new(store, tree, rows, folder)?;
         stone.append(0..rows)?;
-        stone.store.flush()?;
-        stone.store.compact()?;
-        stone.store.reap()?;
+        stone.settle()?;
         Ok(stone)
     }
 
@@ -166,6 +164,12 @@ impl Puts for Stone {
         };
         self.store.put(self.tree, key, value, durability)?;
         Ok(())
+    }
+
+    fn settle(&self) -> Result<()> {
+        self.store.flush()?;
+        self.store.compact()?;
+        Ok(self.store.reap()?)
     }
 }
 

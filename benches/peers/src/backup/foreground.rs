@@ -2,7 +2,7 @@
 //!
 //! Pairs of phases of the same load, one alone, then one beside backups that follow each other, each
 //! into a new folder, so that one runs all the time. Writers overwrite rows in an order that looks
-//! random, so flush and compaction run too.
+//! random, so flush and compaction run too; a phase begins when those of the one before are done.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -131,6 +131,7 @@ fn pairs(
     let mut seen: [Vec<Latencies>; 2] = [Vec::new(), Vec::new()];
     for round in 0..world.effort.rounds {
         for (backup, seen) in [false, true].into_iter().zip(&mut seen) {
+            case.target.settle()?;
             drop_caches()?;
             let seed = (round as u64) << 1 | u64::from(backup);
             let (usage, begun) = (Usage::now()?, AtomicU64::new(0));
