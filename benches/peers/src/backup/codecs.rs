@@ -6,7 +6,8 @@
 use std::ops::ControlFlow;
 
 use anyhow::{Context, Result, ensure};
-use siltstone_backup::{codec::GzipEncoder, options::Compression};
+use bytes::Bytes;
+use siltstone_backup::{codec, options::Compression};
 use siltstone_io::path::RelPath;
 use siltstone_lsm::options::Options;
 use siltstone_peers::{
@@ -31,8 +32,12 @@ const FRAME_BYTES: usize = 4 << 20;
 /// Bytes that the codec alone is measured with, at most.
 const SAMPLE_BYTES_MAX: usize = 256 << 20;
 
-const CODECS: [(&str, Compression); 2] =
-    [("gzip", Compression::GzipDefault), ("gzip, best speed", Compression::GzipBestSpeed)];
+const CODECS: [(&str, Compression); 4] = [
+    ("gzip", Compression::GzipDefault),
+    ("gzip, best speed", Compression::GzipBestSpeed),
+    ("zstd", Compression::ZstdDefault),
+    ("zstd, best speed", Compression::ZstdBestSpeed),
+];
 
 pub(crate) fn run(world: &mut World, report: &mut Report<'_>) -> Result<()> {
     world.load(Size::Small)?;
@@ -60,7 +65,7 @@ fn one_segment(folder: &std::path::Path, rows: u64) -> Result<Stone> {
 }
 
 /// The first bytes of a store's files.
-fn frames(stone: &Stone) -> Result<Vec<Vec<u8>>> {
+fn frames(stone: &Stone) -> Result<Vec<Bytes>> {
     let disk = copies::open(&stone.files())?;
     let mut frames: Vec<Vec<u8>> = Vec::new();
     let files = copies::files(disk.as_ref(), &RelPath::root())?;
@@ -88,7 +93,7 @@ fn frames(stone: &Stone) -> Result<Vec<Vec<u8>>> {
     if let ControlFlow::Break(outcome) = read {
         outcome?;
     }
-    Ok(frames)
+    Ok(frames.into_iter().map(Bytes::from).collect())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "three digits matter")]
@@ -96,7 +101,7 @@ fn compare(
     world: &World,
     report: &mut Report<'_>,
     (name, compression): (&str, Compression),
-    (frames, many, single): (&[Vec<u8>], &Stone, &Stone),
+    (frames, many, single): (&[Bytes], &Stone, &Stone),
 ) -> Result<()> {
     let count = world.effort.slow_rounds;
     let codec = |_| {
@@ -137,7 +142,8 @@ fn compare(
 }
 
 /// Compresses all frames on this thread; the bytes they became.
-fn encode_all(compression: Compression, frames: &[Vec<u8>]) -> Result<u64> {
-    let mut encoder = GzipEncoder::new(compression).context("there is no encoder of that name")?;
-    Ok(frames.iter().map(|frame| encoder.encode(&[frame]).len() as u64).sum())
+fn encode_all(compression: Compression, frames: &[Bytes]) -> Result<u64> {
+    let mut encoder = codec::encoder(compression).context("no compression has no encoder")?;
+    let encode = |frame: &Bytes| encoder.encode(std::slice::from_ref(frame), &mut || true).len();
+    Ok(frames.iter().map(encode).map(|stored| stored as u64).sum())
 }

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -85,6 +86,10 @@ impl Backend for Counting {
     fn cancelable(&self, cancel: &Cancel) -> Arc<dyn Backend> {
         let (inner, counts) = (self.inner.cancelable(cancel), Arc::clone(&self.counts));
         Arc::new(Self { inner, counts, chunks: self.chunks })
+    }
+
+    fn cpu(&self) -> Duration {
+        self.inner.cpu()
     }
 
     fn put(&self, object: &str, bytes: Bytes, mode: PutMode) -> Result<()> {
