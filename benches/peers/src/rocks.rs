@@ -52,7 +52,7 @@ impl Rocks {
             for index in next..end {
                 batch.put(key(index), value(index, FIRST_VERSION));
             }
-            rocks.db.write(&batch)?;
+            rocks.db.write(batch)?;
             next = end;
         }
         rocks.settle()?;
