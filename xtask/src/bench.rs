@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: starts the bench targets of `siltstone-benches`, in release.
+//! `cargo xtask bench`: starts the bench targets of `siltstone-benches`, in release; and the
+//! comparisons with peers (`peers`).
 //!
 //! The benchmarks are programs of their own, so that building xtask builds no engine. What is not
 //! given here has its default there.
@@ -8,11 +9,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use crate::run::{program, shown};
+use crate::{
+    peers,
+    run::{program, shown},
+};
 
 /// What to measure, and how.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    comparison: Option<Comparison>,
     /// Only this [default: both].
     #[arg(long)]
     only: Option<Target>,
@@ -40,6 +47,14 @@ pub(crate) struct Args {
     dir: Option<PathBuf>,
 }
 
+/// A comparison with peers, in a package of its own.
+#[derive(Debug, clap::Subcommand)]
+enum Comparison {
+    /// Backups and restores against the device, RocksDB's `BackupEngine`, restic and tar, with
+    /// goals: JSON lines, then tables, and a plot.
+    Backup(peers::Args),
+}
+
 /// A bench target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Target {
@@ -51,6 +66,9 @@ enum Target {
 
 /// Runs what was asked for.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    if let Some(Comparison::Backup(args)) = &args.comparison {
+        return peers::backup(args);
+    }
     if args.only != Some(Target::Micro) {
         bench("load", &args.of_load()?)?;
     }
@@ -86,7 +104,8 @@ impl Args {
     }
 }
 
-fn absolute(path: &Path) -> Result<String> {
+/// The whole path of a folder that exists.
+pub(crate) fn absolute(path: &Path) -> Result<String> {
     let found = path.canonicalize();
     let found = found.with_context(|| format!("there is no folder {}", path.display()))?;
     found.into_os_string().into_string().ok().context("the path of the folder is not UTF-8")

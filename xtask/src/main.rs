@@ -3,6 +3,7 @@
 mod backends;
 mod bench;
 mod layers;
+mod peers;
 mod run;
 mod servers;
 mod tasks;

@@ -61,12 +61,23 @@ pub(crate) fn ci() -> Result<()> {
     let mut doc = program("cargo", &["doc", "--workspace", "--no-deps"]);
     doc.env("RUSTDOCFLAGS", "-D warnings");
     shown(doc)?;
+    peers()?;
     if exists("cargo", &["deny", "--version"]) {
         cargo(&["deny", "--config", ".deny.toml", "check", "bans", "licenses", "sources"])
     } else {
         say("SKIPPED the dependency policy: cargo install cargo-deny");
         Ok(())
     }
+}
+
+/// The comparisons with peers (a workspace of their own) fit the rest; without RocksDB's build.
+fn peers() -> Result<()> {
+    let package = ["--manifest-path", "benches/peers/Cargo.toml", "--target-dir", "target"];
+    let form = ["fmt", "--manifest-path", "benches/peers/Cargo.toml", "--check"];
+    cargo(&form)?;
+    let what = ["--no-default-features", "--all-targets"];
+    cargo(&[&["clippy"], &package[..], &what, &["--", "-D", "warnings"]].concat())?;
+    cargo(&[&["test"], &package[..], &what].concat())
 }
 
 /// Property tests with fresh seeds.
