@@ -31,11 +31,13 @@ pub(crate) fn run(only: Option<Server>) -> Result<()> {
     table.show()
 }
 
-/// The servers alone, for after `cargo test`.
-pub(crate) fn run_servers() -> Result<()> {
-    let mut table = Table::default();
+/// The servers alone, for after `cargo test`. Returns those that this machine cannot install or
+/// start, and why.
+pub(crate) fn run_servers() -> Result<Vec<String>> {
+    let mut table = Table { absent: Some(Vec::new()), ..Table::default() };
     servers(None, &mut table);
-    table.show()
+    table.show()?;
+    Ok(table.absent.unwrap_or_default())
 }
 
 fn servers(only: Option<Server>, table: &mut Table) {
@@ -48,7 +50,7 @@ fn servers(only: Option<Server>, table: &mut Table) {
                 command.envs(running.variables.iter().map(|(name, value)| (name, value)));
                 table.run(server.name(), command);
             }
-            Err(error) => table.fail(server.name(), &format!("{error:#}")),
+            Err(error) => table.absent(server.name(), &format!("{error:#}")),
         }
     }
 }
@@ -74,6 +76,8 @@ fn test(words: &[&str]) -> Command {
 struct Table {
     rows: BTreeMap<String, String>,
     failed: Vec<String>,
+    /// Servers that are not there; `None` where that is a failure.
+    absent: Option<Vec<String>>,
 }
 
 impl Table {
@@ -98,6 +102,13 @@ impl Table {
             self.fail(name, "a check failed; see above");
         } else if self.rows.len() < before + 2 {
             self.fail(name, "its tests did not run");
+        }
+    }
+
+    fn absent(&mut self, name: &str, why: &str) {
+        match &mut self.absent {
+            Some(absent) => absent.push(format!("the backends on {name}: {why}")),
+            None => self.fail(name, why),
         }
     }
 

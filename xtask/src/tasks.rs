@@ -35,16 +35,15 @@ pub(crate) fn test() -> Result<()> {
     cargo(&["test", "--workspace"])?;
     // What it could not install is told by the servers that cannot start.
     drop(servers.join());
-    backends::run_servers()?;
-    let mut skipped = Vec::new();
+    let mut skipped = backends::run_servers()?;
     if !exists("tar", &["--version"]) {
-        skipped.push("reading chunks with the system's tar: there is none");
+        skipped.push("reading chunks with the system's tar: there is none".to_owned());
     }
     report_skipped(&skipped);
     Ok(())
 }
 
-fn report_skipped(skipped: &[&str]) {
+fn report_skipped(skipped: &[String]) {
     if skipped.is_empty() {
         say("\nall tests passed, none skipped");
         return;
