@@ -99,7 +99,8 @@ mod tests {
     fn backup_and_restore_keep_to_their_share_of_the_processors() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder.path().join("store"));
-        assert_eq!(store.metrics().segments, 1);
+        let segments = store.metrics().segments;
+        assert!(segments <= 2, "few and large ones, not {segments}");
         let backups = Backups::new(store.clone()).unwrap();
         let memory = backend::open(&BackendConfig::Memory).unwrap();
         let mut options = CreateOptions::default();
