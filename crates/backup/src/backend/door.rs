@@ -4,7 +4,7 @@
 //! as the retry budget allows. A conditional put alone is never tried again by itself: only the
 //! caller can tell its own earlier success from somebody else's.
 
-use std::{error::Error as _, sync::Arc, time::Duration};
+use std::{error::Error as _, sync::Arc};
 
 pub(super) use opendal::{
     Buffer, Capability, Error as OperatorError, ErrorKind as OperatorErrorKind, Metadata,
@@ -16,7 +16,7 @@ use opendal::{
 };
 
 use super::{
-    Backend, S3Config,
+    Backend, Limits, S3Config,
     folder::{Folder, Root},
     message::{Doing, failure, shorten},
     operator::{CpuBeside, Operated},
@@ -24,15 +24,6 @@ use super::{
     service::FolderService,
 };
 use crate::error::{Error, ErrorKind, Result};
-
-/// Longest time for one request without a body, and for one part of a body.
-const CONTROL_TIMEOUT: Duration = Duration::from_secs(20);
-const PART_TIMEOUT: Duration = Duration::from_mins(1);
-
-/// Tries after the first, and the delays between them before jitter.
-const RETRIES_MAX: usize = 5;
-const RETRY_DELAY_MIN: Duration = Duration::from_millis(200);
-const RETRY_DELAY_MAX: Duration = Duration::from_secs(20);
 
 /// Objects in a folder of the operating system or of a simulated disk.
 pub(super) fn folder(root: Root, describe: String) -> Result<Arc<dyn Backend>> {
@@ -52,7 +43,7 @@ pub(super) fn memory() -> Result<Arc<dyn Backend>> {
 }
 
 /// Objects in a bucket of S3 or of something that speaks its language.
-pub(super) fn s3(config: &S3Config) -> Result<Arc<dyn Backend>> {
+pub(super) fn s3(config: &S3Config, limits: &Limits) -> Result<Arc<dyn Backend>> {
     let describe = format!("s3 bucket '{}' at {}", config.bucket, config.endpoint_url());
     let mut builder = services::S3::default()
         .bucket(&config.bucket)
@@ -65,20 +56,22 @@ pub(super) fn s3(config: &S3Config) -> Result<Arc<dyn Backend>> {
         builder = builder.disable_config_load().disable_ec2_metadata();
     }
     let operator = Operator::new(builder).map_err(|error| unusable(&describe, &error))?;
-    remote(describe, operator)
+    remote(describe, operator, limits)
 }
 
 /// Adds time limits and retries.
-fn remote(describe: String, operator: Operator) -> Result<Arc<dyn Backend>> {
-    let timeout = TimeoutLayer::new().with_timeout(CONTROL_TIMEOUT).with_io_timeout(PART_TIMEOUT);
+fn remote(describe: String, operator: Operator, limits: &Limits) -> Result<Arc<dyn Backend>> {
+    let timeout = TimeoutLayer::new()
+        .with_timeout(limits.control_timeout)
+        .with_io_timeout(limits.part_timeout);
     let once = operator.layer(timeout);
     let watch = Watch::default();
     let budget = Arc::clone(&watch.budget);
     let retry = RetryLayer::new()
         .with_jitter()
-        .with_min_delay(RETRY_DELAY_MIN)
-        .with_max_delay(RETRY_DELAY_MAX)
-        .with_max_times(RETRIES_MAX)
+        .with_min_delay(limits.retry_delay_min)
+        .with_max_delay(limits.retry_delay_max)
+        .with_max_times(limits.retries_max)
         .with_notify(move |event: RetryEvent<'_>| budget.count_retry(shorten(&words(event.err))));
     Operated::start(describe, once.clone().layer(retry), once, watch, nothing_beside())
 }

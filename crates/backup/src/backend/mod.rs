@@ -7,6 +7,7 @@
 mod config;
 mod door;
 mod folder;
+mod limits;
 mod message;
 mod operator;
 mod runtime;
@@ -19,8 +20,11 @@ use std::{fmt, ops::Range, path::PathBuf, sync::Arc, time::Duration};
 use bytes::Bytes;
 use siltstone_io::env::Env;
 
-pub use self::config::{BackendConfig, S3Config, Secret};
 use self::folder::Root;
+pub use self::{
+    config::{BackendConfig, S3Config, Secret},
+    limits::Limits,
+};
 use crate::{
     cancel::Cancel,
     error::{Error, ErrorKind, Result},
@@ -38,6 +42,14 @@ pub const PARTS_IN_FLIGHT: usize = 4;
 /// # Errors
 /// `Invalid` for a configuration that cannot be, `Io` if the system has no threads left.
 pub fn open(config: &BackendConfig) -> Result<Arc<dyn Backend>> {
+    open_within(config, &Limits::default())
+}
+
+/// As [`open`], with bounds of the caller's choice for a remote backend.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_within(config: &BackendConfig, limits: &Limits) -> Result<Arc<dyn Backend>> {
     match config {
         BackendConfig::Folder(root) => {
             // The description is the identity of the place, also from another working directory.
@@ -50,7 +62,7 @@ pub fn open(config: &BackendConfig) -> Result<Arc<dyn Backend>> {
             door::folder(Root::Path(root), describe)
         }
         BackendConfig::Memory => door::memory(),
-        BackendConfig::S3(config) => door::s3(config),
+        BackendConfig::S3(config) => door::s3(config, limits),
     }
 }
 
