@@ -4,7 +4,7 @@
 //! as the retry budget allows. A conditional put alone is never tried again by itself: only the
 //! caller can tell its own earlier success from somebody else's.
 
-use std::{error::Error as _, sync::Arc};
+use std::{error::Error as _, sync::Arc, time::Duration};
 
 pub(super) use opendal::{
     Buffer, Capability, Error as OperatorError, ErrorKind as OperatorErrorKind, Metadata,
@@ -106,11 +106,23 @@ pub(super) fn explain(doing: Doing<'_>, error: &OperatorError) -> Error {
     failure(kind, doing, &words(error))
 }
 
-/// What an error says by itself: its deepest cause where it has no name of its own.
+/// What an error says by itself: its deepest cause where it has no name of its own, and the status
+/// of an answer without a body, as those to `HEAD` are.
 fn words(error: &OperatorError) -> String {
     let deepest = std::iter::successors(error.source(), |&source| source.source()).last();
-    match deepest {
+    let said = match deepest {
         Some(cause) if error.kind() == OperatorErrorKind::Unexpected => cause.to_string(),
         _ => error.message().to_owned(),
+    };
+    match status(error) {
+        Some(status) if said.is_empty() => format!("the answer was {status}, without a reason"),
+        _ => said,
     }
+}
+
+/// The HTTP status that a store answered.
+fn status(error: &OperatorError) -> Option<u16> {
+    let text = error.to_string();
+    let after = text.split("Parts { status: ").nth(1)?;
+    after.get(..3)?.parse().ok()
 }

@@ -14,7 +14,7 @@ use siltstone_io::sim::SimDisk;
 use siltstone_lsm::{format::primitives::hash, store::Store};
 
 use crate::{
-    site::{assert_error, check, fresh_store, plain},
+    site::{assert_error, check, durable_files, fresh_store, plain},
     support::{Rows, content, create, fill, memory, quick, sim_store},
 };
 
@@ -47,7 +47,7 @@ impl Target {
         backups.create(&backend, "nightly", options).unwrap().wait().unwrap();
         let expected = content(&source);
         let (disk, store) = fresh_store();
-        let before = files(&disk);
+        let before = durable_files(&disk);
         Self { backend, expected, disk, store, before }
     }
 
@@ -62,7 +62,7 @@ impl Target {
     }
 
     fn unchanged(&self) {
-        assert!(files(&self.disk) == self.before, "the files of the store are as before");
+        assert!(durable_files(&self.disk) == self.before, "the files of the store are as before");
         check(&self.backend, "nightly", &self.expected);
     }
 
@@ -91,13 +91,6 @@ impl Target {
         self.put(&self.part(), bytes);
         self.put(CONFIG, config.encode().unwrap());
     }
-}
-
-/// What the store consists of; journals of operations come and go beside it.
-fn files(disk: &SimDisk) -> Vec<(String, Option<Vec<u8>>)> {
-    let of_store = |path: &String| !path.starts_with("backup");
-    let paths = disk.paths().into_iter().filter(of_store);
-    paths.map(|path| (path.clone(), disk.read_file(&path))).collect()
 }
 
 /// A descriptor with other content, and the hash that belongs to it.

@@ -20,6 +20,8 @@ mod remote;
 #[cfg(test)]
 mod requests;
 #[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod site;
 #[cfg(test)]
 #[path = "../it/slow.rs"]
@@ -27,5 +29,4 @@ mod site;
 mod slow;
 #[cfg(test)]
 #[path = "../it/support.rs"]
-#[expect(dead_code, reason = "shared with the tests of round trips, which use all of it")]
 mod support;

@@ -6,12 +6,11 @@ use std::{sync::Arc, time::Duration};
 use siltstone_backup::{
     api::Backups, backend::Backend, error::ErrorKind, options::RestoreOptions, state::State,
 };
-use siltstone_io::sim::SimDisk;
 use siltstone_loopback::s3::{Operation, S3};
 use siltstone_lsm::options::Durability;
 
 use crate::{
-    site::{Site, assert_error, bucket, check, fresh_store},
+    site::{Site, assert_error, bucket, check, durable_files, fresh_store},
     slow::Slow,
     support::{assert_same, content, create, fill, memory, quick, sim_store},
 };
@@ -74,7 +73,7 @@ fn fault_14_other_ids_wait_their_turn_and_other_stores_do_not() {
     let first = backups.create(&slow(&memory), "first", quick()).unwrap();
     for id in ["second", "third"] {
         let error = backups.create(&memory, id, quick()).expect_err("one runs");
-        assert_error(&error, ErrorKind::Busy, &["first"]);
+        assert_error(&error, ErrorKind::Busy, &["another backup or restore"]);
     }
     // Another store into the same repository is in nobody's way.
     let (_disk, other) = sim_store(141);
@@ -100,7 +99,7 @@ fn fault_15_backup_and_restore_of_a_store_exclude_each_other() {
     let restoring =
         backups.restore(&slow(&memory), "nightly", RestoreOptions::default()).unwrap();
     let error = backups.create(&memory, "meanwhile", quick()).expect_err("a restore runs");
-    assert_error(&error, ErrorKind::Busy, &["nightly"]);
+    assert_error(&error, ErrorKind::Busy, &["another backup or restore"]);
     restoring.wait().unwrap();
     assert_same(&content(&target), &expected);
 
@@ -109,15 +108,11 @@ fn fault_15_backup_and_restore_of_a_store_exclude_each_other() {
     options.rename = vec![("birds".to_owned(), "more".to_owned())];
     options.selection.include = vec!["birds".to_owned()];
     let error = backups.restore(&memory, "nightly", options.clone()).expect_err("a backup runs");
-    assert_error(&error, ErrorKind::Busy, &["reverse"]);
+    assert_error(&error, ErrorKind::Busy, &["another backup or restore"]);
     making.wait().unwrap();
     check(&memory, "reverse", &expected);
     backups.restore(&memory, "nightly", options).unwrap().wait().unwrap();
     assert_eq!(content(&target)["more"], expected["birds"]);
-}
-
-fn files(disk: &SimDisk) -> Vec<(String, Option<Vec<u8>>)> {
-    disk.paths().into_iter().map(|path| (path.clone(), disk.read_file(&path))).collect()
 }
 
 #[test]
@@ -129,7 +124,7 @@ fn fault_17_a_restore_onto_names_that_exist_fetches_and_changes_nothing() {
     let fish = target.create_collection("fish").unwrap();
     target.put(fish, b"mine", b"old", Durability::Sync).unwrap();
     let backups = Backups::new(target.clone()).unwrap();
-    let (before, sequence) = (files(&disk), target.snapshot().sequence());
+    let (before, sequence) = (durable_files(&disk), target.snapshot().sequence());
     let requests = s3.requests();
     let restored = backups.restore(&bucket(&s3), "nightly", RestoreOptions::default());
     assert_error(&restored.expect_err("fish is there"), ErrorKind::Exists, &["fish"]);
@@ -138,7 +133,7 @@ fn fault_17_a_restore_onto_names_that_exist_fetches_and_changes_nothing() {
     assert_eq!(fetched, 0, "{seen:?}");
     let wrote = |operation| seen.iter().any(|it| it.operation == operation);
     assert!(!wrote(Operation::Put) && !wrote(Operation::Delete));
-    assert!(files(&disk) == before, "no byte of the store changed");
+    assert!(durable_files(&disk) == before, "no byte of the store changed");
     assert_eq!(target.snapshot().sequence(), sequence);
     assert_eq!(content(&target).len(), 1);
     let state = siltstone_backup::api::statuses(target.env(), None).unwrap();

@@ -17,7 +17,7 @@ use siltstone_backup::{
     options::{Compression, CreateOptions},
     state::State,
 };
-use siltstone_io::env::Clock;
+use siltstone_io::{env::Clock, sim::SimDisk};
 use siltstone_loopback::s3::{BUCKET, KEY_ID, S3};
 use siltstone_lsm::store::Store;
 use tempfile::TempDir;
@@ -114,8 +114,18 @@ pub(crate) fn check(
 }
 
 /// An empty store on a simulated disk.
-pub(crate) fn fresh_store() -> (siltstone_io::sim::SimDisk, Store) {
+pub(crate) fn fresh_store() -> (SimDisk, Store) {
     sim_store(FRESH_SEED.fetch_add(1, Ordering::SeqCst))
+}
+
+/// What a store consists of: its manifest, and the files that this names. (Logs are made ready by
+/// threads of their own, and journals of operations come and go.)
+pub(crate) fn durable_files(disk: &SimDisk) -> Vec<(String, Option<Vec<u8>>)> {
+    let is_durable = |path: &String| {
+        path == "CURRENT" || path.starts_with("manifest-") || path.ends_with(".seg")
+    };
+    let paths = disk.paths().into_iter().filter(is_durable);
+    paths.map(|path| (path.clone(), disk.read_file(&path))).collect()
 }
 
 /// The bucket of a stub, as a client of the usual patience sees it.

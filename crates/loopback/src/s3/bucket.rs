@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Bytes, BytesMut};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// Names of a page of a list, as AWS has it.
 const PAGE_NAMES_MAX: usize = 1000;
@@ -20,7 +20,7 @@ pub(super) struct Object {
 }
 
 /// A multipart upload under way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Upload {
     name: String,
     /// Number -> tag and bytes.
@@ -55,18 +55,21 @@ pub(super) struct Listing<'a> {
 }
 
 /// The bucket.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Bucket {
     objects: BTreeMap<String, Object>,
     uploads: BTreeMap<String, Upload>,
     changes: u64,
+    /// How far its clock is ahead of the machine's.
+    pub(super) ahead: SignedDuration,
     pub(super) page_names: usize,
 }
 
 impl Default for Bucket {
     fn default() -> Self {
         let (objects, uploads) = (BTreeMap::new(), BTreeMap::new());
-        Self { objects, uploads, changes: 0, page_names: PAGE_NAMES_MAX }
+        let ahead = SignedDuration::ZERO;
+        Self { objects, uploads, changes: 0, ahead, page_names: PAGE_NAMES_MAX }
     }
 }
 
@@ -86,7 +89,7 @@ impl Bucket {
             return String::new();
         };
         let tag = self.next_tag();
-        let object = Object { bytes, tag: tag.clone(), modified: Timestamp::now() };
+        let object = Object { bytes, tag: tag.clone(), modified: Timestamp::now() + self.ahead };
         self.objects.insert(name.to_owned(), object);
         tag
     }

@@ -17,11 +17,12 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use axum::{Router, body::Body, extract::ConnectInfo, http::Request};
 use bytes::Bytes;
+use jiff::SignedDuration;
 use tokio::{net::TcpListener, runtime, sync::oneshot};
 
 use self::{
@@ -74,11 +75,24 @@ impl S3 {
     /// # Errors
     /// When there is no free port or thread.
     pub fn start() -> io::Result<Self> {
+        Self::start_with(Bucket::default())
+    }
+
+    /// Starts another store with the same objects, of the same ages, and no script.
+    ///
+    /// # Errors
+    /// As [`S3::start`].
+    pub fn copy(&self) -> io::Result<Self> {
+        let bucket = self.inside().bucket.clone();
+        Self::start_with(bucket)
+    }
+
+    fn start_with(bucket: Bucket) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let inside = Arc::<Mutex<Inside>>::default();
+        let inside = Arc::new(Mutex::new(Inside { bucket, ..Inside::default() }));
         let served = Arc::clone(&inside);
         let answer = move |ConnectInfo(line): ConnectInfo<Line>, request: Request<Body>| {
             http::answer(Arc::clone(&served), line, request)
@@ -136,6 +150,12 @@ impl S3 {
     /// Most names of one page of a list; 1000 at first.
     pub fn set_page_names(&self, names: usize) {
         self.inside().bucket.page_names = names;
+    }
+
+    /// Moves the clock by which objects get their age.
+    pub fn advance(&self, time: Duration) {
+        let time = SignedDuration::try_from(time).expect("tests move it by hours");
+        self.inside().bucket.ahead += time;
     }
 
     /// All requests so far, oldest first.
