@@ -157,7 +157,13 @@ impl Backend for Operated {
             writer.concurrent(PARTS_IN_FLIGHT).content_type(CHUNK_CONTENT_TYPE).await
         })?;
         let (backend, object) = (self.clone(), object.to_owned());
-        Ok(Box::new(PartWriter { backend, object, place: Place::Here(writer), written: 0, finishing: false }))
+        Ok(Box::new(PartWriter {
+            backend,
+            object,
+            place: Place::Here(writer),
+            written: 0,
+            finishing: false,
+        }))
     }
 
     fn get(&self, object: &str, bytes_max: u64) -> Result<Bytes> {
@@ -353,7 +359,8 @@ impl ObjectWriter for PartWriter {
 
     fn abort(mut self: Box<Self>) -> Result<()> {
         if let Place::Away(returned) = &self.place {
-            let (writer, _) = returned.recv_timeout(ABORT_WAIT)
+            let (writer, _) = returned
+                .recv_timeout(ABORT_WAIT)
                 .map_err(|late| self.left_behind().caused_by(late))?;
             self.place = Place::Here(writer);
         }
@@ -369,8 +376,8 @@ impl ObjectWriter for PartWriter {
         };
         // A canceled operation still cleans up; what takes longer goes on without anybody waiting.
         let returned = self.backend.0.runtime.start_task(&Watch::default(), work);
-        let answer = returned.recv_timeout(ABORT_WAIT)
-                .map_err(|late| self.left_behind().caused_by(late))?;
+        let answer =
+            returned.recv_timeout(ABORT_WAIT).map_err(|late| self.left_behind().caused_by(late))?;
         answer.map_err(|error| self.backend.explain("give up", &self.object, &error))
     }
 }

@@ -14,7 +14,7 @@ use siltstone_io::sim::SimDisk;
 use siltstone_lsm::{format::primitives::hash, store::Store};
 
 use crate::{
-    site::{assert_error, check, durable_files, fresh_store, plain},
+    site::{assert_error, assert_unchanged, check, durable_files, fresh_store, plain},
     support::{Rows, content, create, fill, memory, quick, sim_store},
 };
 
@@ -62,7 +62,7 @@ impl Target {
     }
 
     fn unchanged(&self) {
-        assert!(durable_files(&self.disk) == self.before, "the files of the store are as before");
+        assert_unchanged(&self.disk, &self.before);
         check(&self.backend, "nightly", &self.expected);
     }
 
@@ -256,10 +256,11 @@ fn fault_22_absurd_descriptors_are_refused_in_bounded_memory() {
     };
     let deep = format!("{{\"id\": {}", "[".repeat(200_000));
     let long = format!("{{\"id\": \"{}\"", "x".repeat(900_000));
-    let mut cases: Vec<Vec<u8>> = ["", "{", "{}", "[]", "null", "\"x\"", "{\"id\":1}", &deep, &long]
-        .into_iter()
-        .flat_map(|text| [text.as_bytes().to_vec(), sealed(text)])
-        .collect();
+    let mut cases: Vec<Vec<u8>> =
+        ["", "{", "{}", "[]", "null", "\"x\"", "{\"id\":1}", &deep, &long]
+            .into_iter()
+            .flat_map(|text| [text.as_bytes().to_vec(), sealed(text)])
+            .collect();
     let fields = [
         with("sequence", "\"1000000000000000000\""),
         with("sequence", "1000000000000000000"),
@@ -344,7 +345,8 @@ fn fault_23_versions_that_are_not_known_are_told_from_damage() {
         ("one", ErrorKind::Corrupt, "no format 'one' exists"),
     ];
     for (version, kind, words) in versions {
-        let other = body(&whole).replace("\"version\": \"1.0\"", &format!("\"version\": \"{version}\""));
+        let other =
+            body(&whole).replace("\"version\": \"1.0\"", &format!("\"version\": \"{version}\""));
         target.put(CONFIG, sealed(&other));
         assert_error(&target.refuses(version), kind, &[CONFIG, words]);
     }

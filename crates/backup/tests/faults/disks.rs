@@ -19,7 +19,9 @@ use siltstone_lsm::{options::Durability, store::Store};
 
 use crate::{
     site::{assert_error, bucket, check, fresh_store},
-    support::{assert_same, content, create, fill, memory, open, open_sim, quick, restore, sim_store},
+    support::{
+        assert_same, content, create, fill, memory, open, open_sim, quick, restore, sim_store,
+    },
 };
 
 /// A store on a simulated disk whose calls can be made to fail.
@@ -122,7 +124,11 @@ fn fault_25_a_source_disk_that_fails_fails_the_backup_and_keeps_every_commit() {
             assert_eq!(ended.is_ok(), committed, "{context}");
             failures += u32::from(fired && ended.is_err());
             // Reads go on whatever happened; every acknowledged commit is there after a reopen.
-            assert_eq!(store.get(birds, b"late").unwrap().as_deref(), Some(&b"row"[..]), "{context}");
+            assert_eq!(
+                store.get(birds, b"late").unwrap().as_deref(),
+                Some(&b"row"[..]),
+                "{context}"
+            );
             drop((backups, store));
             let reopened = open_sim(&sim, 252);
             let mut rows = content(&reopened);

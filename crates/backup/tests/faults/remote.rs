@@ -7,14 +7,11 @@ use siltstone_backup::{
     backend::{self, Backend, BackendConfig},
     error::{Error, ErrorKind},
     options::RestoreOptions,
-    state::State,
 };
 use siltstone_loopback::s3::{Act, Operation, Rule, S3, Seen};
 
 use crate::{
-    site::{
-        CANARY, Site, assert_error, bucket, cancel, config, fresh_store, hasty_bucket, plain,
-    },
+    site::{CANARY, Site, assert_error, bucket, cancel, config, fresh_store, hasty_bucket, plain},
     support::{quick, wait_until},
 };
 
@@ -44,7 +41,7 @@ fn waits_after_refusals(seen: &[Seen], operation: Operation) -> Vec<Vec<Duration
 /// The refusals last three seconds here, not thirty: that is four tries of one request.
 #[test]
 fn fault_01_refusals_for_a_while_are_waited_out() {
-    let site = Site::filled(12_000);
+    let site = Site::filled(9000);
     let calm = S3::start().unwrap();
     site.succeeds(&bucket(&calm), plain(2));
     let s3 = S3::start().unwrap();
@@ -117,7 +114,7 @@ fn fault_03_silence_is_timed_out_and_a_cancel_does_not_wait_for_it() {
 
 #[test]
 fn fault_04_connections_cut_in_a_body_are_made_good_from_the_source() {
-    let site = Site::filled(6000);
+    let site = Site::filled(3500);
     // Whole objects, and parts of larger ones.
     for (operation, options) in [(Operation::Put, plain(2)), (Operation::PutPart, plain(16))] {
         let s3 = S3::start().unwrap();
@@ -134,7 +131,7 @@ fn fault_04_connections_cut_in_a_body_are_made_good_from_the_source() {
 
 #[test]
 fn fault_05_objects_stored_short_are_found_before_the_backup_counts() {
-    let site = Site::filled(6000);
+    let site = Site::filled(3500);
     let whole = [(Operation::Put, plain(2)), (Operation::CompleteUpload, plain(16))];
     for (operation, options) in whole {
         let s3 = S3::start().unwrap();
@@ -191,7 +188,7 @@ fn fault_06_flipped_bits_are_refused_by_the_store_or_found_by_the_restore() {
 
 #[test]
 fn fault_07_a_part_that_fails_for_good_leaves_no_upload_behind() {
-    let site = Site::filled(6000);
+    let site = Site::filled(3500);
     for (code, name) in [(500, "InternalError"), (400, "InvalidRequest")] {
         let s3 = S3::start().unwrap();
         // Others are on their way while it fails; the first try to abort is refused.
@@ -215,7 +212,7 @@ fn fault_07_a_part_that_fails_for_good_leaves_no_upload_behind() {
 
 #[test]
 fn fault_08_an_error_in_the_body_of_a_success_is_an_error() {
-    let site = Site::filled(6000);
+    let site = Site::filled(3500);
     let s3 = S3::start().unwrap();
     let rule = || Rule::new(&[Operation::CompleteUpload], Act::RefuseInBody("InternalError"));
     let hits = s3.script(rule().times(1));

@@ -10,7 +10,7 @@ use siltstone_loopback::s3::{Operation, S3};
 use siltstone_lsm::options::Durability;
 
 use crate::{
-    site::{Site, assert_error, bucket, check, durable_files, fresh_store},
+    site::{Site, assert_error, assert_unchanged, bucket, check, durable_files, fresh_store},
     slow::Slow,
     support::{assert_same, content, create, fill, memory, quick, sim_store},
 };
@@ -96,8 +96,7 @@ fn fault_15_backup_and_restore_of_a_store_exclude_each_other() {
 
     let (_disk, target) = fresh_store();
     let backups = Backups::new(target.clone()).unwrap();
-    let restoring =
-        backups.restore(&slow(&memory), "nightly", RestoreOptions::default()).unwrap();
+    let restoring = backups.restore(&slow(&memory), "nightly", RestoreOptions::default()).unwrap();
     let error = backups.create(&memory, "meanwhile", quick()).expect_err("a restore runs");
     assert_error(&error, ErrorKind::Busy, &["another backup or restore"]);
     restoring.wait().unwrap();
@@ -133,7 +132,7 @@ fn fault_17_a_restore_onto_names_that_exist_fetches_and_changes_nothing() {
     assert_eq!(fetched, 0, "{seen:?}");
     let wrote = |operation| seen.iter().any(|it| it.operation == operation);
     assert!(!wrote(Operation::Put) && !wrote(Operation::Delete));
-    assert!(durable_files(&disk) == before, "no byte of the store changed");
+    assert_unchanged(&disk, &before);
     assert_eq!(target.snapshot().sequence(), sequence);
     assert_eq!(content(&target).len(), 1);
     let state = siltstone_backup::api::statuses(target.env(), None).unwrap();

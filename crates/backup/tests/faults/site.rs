@@ -12,10 +12,14 @@ use std::{
 use siltstone_backup::{
     api::{self, Backups},
     backend::{self, Backend, BackendConfig, Limits, S3Config, Secret},
+    cancel::Cancel,
     error::{Error, ErrorKind},
     handle::Handle,
+    job::Job,
     options::{Compression, CreateOptions},
+    progress::Progress,
     state::State,
+    verify::{Level, VerifyOptions, VerifyReport, verify},
 };
 use siltstone_io::{env::Clock, sim::SimDisk};
 use siltstone_loopback::s3::{BUCKET, KEY_ID, S3};
@@ -63,8 +67,11 @@ impl Site {
         self.check(backend);
     }
 
-    /// That the backup restores into a fresh store, with equal content.
+    /// That the backup restores into a fresh store, with equal content, and passes a rehearsal.
     pub(crate) fn check(&self, backend: &Arc<dyn Backend>) {
+        let report = verified(&self.store, backend, "nightly", Level::Rehearsal);
+        let rows: usize = self.expected.values().map(Rows::len).sum();
+        assert_eq!(report.trees.iter().map(|tree| tree.rows).sum::<u64>(), rows as u64);
         check(backend, "nightly", &self.expected);
     }
 
@@ -102,15 +109,22 @@ impl Site {
     }
 }
 
-/// Restores a backup into a fresh store and compares.
-pub(crate) fn check(
-    backend: &Arc<dyn Backend>,
-    id: &str,
-    expected: &BTreeMap<String, Rows>,
-) {
+/// Verifies every byte of a backup, restores it into a fresh store and compares.
+pub(crate) fn check(backend: &Arc<dyn Backend>, id: &str, expected: &BTreeMap<String, Rows>) {
     let (_disk, fresh) = fresh_store();
+    verified(&fresh, backend, id, Level::Hashes);
     restore(&fresh, backend, id);
     assert_same(&content(&fresh), expected);
+}
+
+fn verified(store: &Store, backend: &Arc<dyn Backend>, id: &str, level: Level) -> VerifyReport {
+    let (env, cancel, progress) = (store.env(), &Cancel::new(), &Progress::new());
+    let job = Job { clock: &*env.clock, entropy: &*env.entropy, cancel, progress };
+    let mut options = VerifyOptions::default();
+    options.level = level;
+    let report = verify(job, backend, id, &options).unwrap();
+    assert!(report.is_sound(), "{report:?}");
+    report
 }
 
 /// An empty store on a simulated disk.
@@ -126,6 +140,18 @@ pub(crate) fn durable_files(disk: &SimDisk) -> Vec<(String, Option<Vec<u8>>)> {
     };
     let paths = disk.paths().into_iter().filter(is_durable);
     paths.map(|path| (path.clone(), disk.read_file(&path))).collect()
+}
+
+/// Panics unless no file changed; names the first that did.
+pub(crate) fn assert_unchanged(disk: &SimDisk, before: &[(String, Option<Vec<u8>>)]) {
+    let after = durable_files(disk);
+    let names = |files: &[(String, Option<Vec<u8>>)]| -> Vec<(String, Option<usize>)> {
+        files.iter().map(|(path, bytes)| (path.clone(), bytes.as_ref().map(Vec::len))).collect()
+    };
+    assert_eq!(names(&after), names(before));
+    for ((path, found), (_, expected)) in after.iter().zip(before) {
+        assert!(found == expected, "{path} has changed");
+    }
 }
 
 /// The bucket of a stub, as a client of the usual patience sees it.

@@ -214,9 +214,10 @@ mod tests {
     #[test]
     fn lists_come_in_pages_with_and_without_folders() {
         let bucket = filled(&["a/1", "a/2", "b", "c/1", "c/2", "c/3/4"]);
-        assert_eq!(pages(&bucket, "", ""), [vec!["a/1", "a/2"], vec!["b", "c/1"], vec![
-            "c/2", "c/3/4"
-        ]]);
+        assert_eq!(
+            pages(&bucket, "", ""),
+            [vec!["a/1", "a/2"], vec!["b", "c/1"], vec!["c/2", "c/3/4"]]
+        );
         assert_eq!(pages(&bucket, "", "/"), [vec!["b", "a/"], vec!["c/"]]);
         assert_eq!(pages(&bucket, "c/", "/"), [vec!["c/1", "c/2"], vec!["c/3/"]]);
         assert_eq!(pages(&bucket, "d", "/"), [Vec::<String>::new()]);

@@ -211,7 +211,10 @@ fn perform(inside: &mut Inside, asked: &Asked) -> Response<Body> {
         Operation::CreateUpload => {
             let (id, name) = (bucket.begin(name), escaped(name));
             let body = format!("<Key>{name}</Key><UploadId>{id}</UploadId>");
-            xml(200, &format!("<InitiateMultipartUploadResult>{body}</InitiateMultipartUploadResult>"))
+            xml(
+                200,
+                &format!("<InitiateMultipartUploadResult>{body}</InitiateMultipartUploadResult>"),
+            )
         }
         Operation::PutPart => {
             let number = asked.query("partNumber").parse().unwrap_or(0);
@@ -224,7 +227,8 @@ fn perform(inside: &mut Inside, asked: &Asked) -> Response<Body> {
             if was_open { status(204) } else { refusal(404, "NoSuchUpload") }
         }
         Operation::Unknown => {
-            let is_other = asked.uri.path().trim_start_matches('/').split('/').next() != Some(BUCKET);
+            let is_other =
+                asked.uri.path().trim_start_matches('/').split('/').next() != Some(BUCKET);
             if is_other { refusal(404, "NoSuchBucket") } else { refusal(501, "NotImplemented") }
         }
     }
@@ -267,7 +271,10 @@ fn complete(inside: &mut Inside, asked: &Asked) -> Response<Body> {
             bucket.abort(&id);
             let name = escaped(&asked.object);
             let body = format!("<Key>{name}</Key><ETag>&quot;{tag}&quot;</ETag>");
-            xml(200, &format!("<CompleteMultipartUploadResult>{body}</CompleteMultipartUploadResult>"))
+            xml(
+                200,
+                &format!("<CompleteMultipartUploadResult>{body}</CompleteMultipartUploadResult>"),
+            )
         }
         Err(code) => refusal(if code == "NoSuchUpload" { 404 } else { 400 }, code),
     }

@@ -25,12 +25,12 @@ use bytes::Bytes;
 use jiff::SignedDuration;
 use tokio::{net::TcpListener, runtime, sync::oneshot};
 
+pub use self::script::{Act, Hits, Operation, Rule};
 use self::{
     bucket::Bucket,
     line::{Line, Lines},
     script::Script,
 };
-pub use self::script::{Act, Hits, Operation, Rule};
 
 /// The one bucket there is.
 pub const BUCKET: &str = "bucket";
