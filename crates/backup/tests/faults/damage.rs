@@ -14,7 +14,7 @@ use siltstone_io::sim::SimDisk;
 use siltstone_lsm::{format::primitives::hash, store::Store};
 
 use crate::{
-    site::{assert_error, assert_unchanged, check, durable_files, fresh_store, plain},
+    site::{assert_error, assert_unchanged, check, durable_files, fresh_store, plain, still_store},
     support::{Rows, content, create, fill, memory, quick, sim_store},
 };
 
@@ -46,7 +46,7 @@ impl Target {
         let backups = Backups::new(source.clone()).unwrap();
         backups.create(&backend, "nightly", options).unwrap().wait().unwrap();
         let expected = content(&source);
-        let (disk, store) = fresh_store();
+        let (disk, store) = still_store();
         let before = durable_files(&disk);
         Self { backend, expected, disk, store, before }
     }

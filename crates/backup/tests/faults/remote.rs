@@ -132,7 +132,7 @@ fn fault_04_connections_cut_in_a_body_are_made_good_from_the_source() {
 #[test]
 fn fault_05_objects_stored_short_are_found_before_the_backup_counts() {
     let site = Site::filled(3500);
-    let whole = [(Operation::Put, plain(2)), (Operation::CompleteUpload, plain(16))];
+    let whole = [(Operation::Put, plain(2)), (Operation::CompleteUpload, plain(8))];
     for (operation, options) in whole {
         let s3 = S3::start().unwrap();
         let rule = Rule::new(&[operation], Act::Truncate(1000)).below(".chunks/").after(1);

@@ -10,7 +10,10 @@ use siltstone_loopback::s3::{Operation, S3};
 use siltstone_lsm::options::Durability;
 
 use crate::{
-    site::{Site, assert_error, assert_unchanged, bucket, check, durable_files, fresh_store},
+    site::{
+        Site, assert_error, assert_unchanged, bucket, check, durable_files, fresh_store,
+        still_store,
+    },
     slow::Slow,
     support::{assert_same, content, create, fill, memory, quick, sim_store},
 };
@@ -119,7 +122,7 @@ fn fault_17_a_restore_onto_names_that_exist_fetches_and_changes_nothing() {
     let site = Site::filled(1000);
     let s3 = S3::start().unwrap();
     site.succeeds(&bucket(&s3), quick());
-    let (disk, target) = fresh_store();
+    let (disk, target) = still_store();
     let fish = target.create_collection("fish").unwrap();
     target.put(fish, b"mine", b"old", Durability::Sync).unwrap();
     let backups = Backups::new(target.clone()).unwrap();

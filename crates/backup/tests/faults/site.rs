@@ -21,9 +21,15 @@ use siltstone_backup::{
     state::State,
     verify::{Level, VerifyOptions, VerifyReport, verify},
 };
-use siltstone_io::{env::Clock, sim::SimDisk};
+use siltstone_io::{
+    env::{Clock, Env},
+    sim::SimDisk,
+};
 use siltstone_loopback::s3::{BUCKET, KEY_ID, S3};
-use siltstone_lsm::store::Store;
+use siltstone_lsm::{
+    options::{Background, Options},
+    store::Store,
+};
 use tempfile::TempDir;
 
 use crate::support::{
@@ -132,8 +138,18 @@ pub(crate) fn fresh_store() -> (SimDisk, Store) {
     sim_store(FRESH_SEED.fetch_add(1, Ordering::SeqCst))
 }
 
-/// What a store consists of: its manifest, and the files that this names. (Logs are made ready by
-/// threads of their own, and journals of operations come and go.)
+/// As [`fresh_store`], without threads that write of their own accord.
+pub(crate) fn still_store() -> (SimDisk, Store) {
+    let seed = FRESH_SEED.fetch_add(1, Ordering::SeqCst);
+    let disk = SimDisk::new(seed);
+    let mut options = Options::default();
+    options.background = Background::Manual;
+    let store = Store::open_on(Env::seeded(Arc::new(disk.clone()), seed), options).unwrap();
+    (disk, store)
+}
+
+/// What a store consists of: its manifest, and the files that this names. (Journals of operations
+/// come and go beside them.)
 pub(crate) fn durable_files(disk: &SimDisk) -> Vec<(String, Option<Vec<u8>>)> {
     let is_durable = |path: &String| {
         path == "CURRENT" || path.starts_with("manifest-") || path.ends_with(".seg")
