@@ -2,6 +2,7 @@
 
 mod backends;
 mod bench;
+mod faults;
 mod layers;
 mod peers;
 mod run;
@@ -59,6 +60,12 @@ enum Task {
         #[arg(long, default_value_t = 100)]
         count: u32,
     },
+    /// Runs the thirty fault scenarios of backups; prints how each ended.
+    Faults {
+        /// Scenarios that this machine cannot play (no root, no loop devices) are no error.
+        #[arg(long)]
+        allow_skips: bool,
+    },
     /// Measures a store under load, without and with live backups (JSON lines, then a table), then
     /// its parts with criterion. See docs/performance.md.
     Bench(bench::Args),
@@ -85,6 +92,8 @@ fn main() -> ExitCode {
         Task::Prop { seed, cases, minutes } => tasks::prop(seed, cases, minutes),
         Task::Fuzz { target, seconds } => tasks::fuzz(&target, seconds),
         Task::Kills { count } => tasks::kills(count),
+        Task::Faults { allow_skips: true } => faults::run(faults::Skips::Allowed),
+        Task::Faults { allow_skips: false } => faults::run(faults::Skips::Refused),
         Task::Bench(args) => bench::run(&args),
     };
     match outcome {

@@ -14,6 +14,7 @@ pub mod gcs;
 pub mod google_auth;
 pub mod recorder;
 mod reply;
+pub mod s3;
 mod serve;
 
 pub use serve::{Seen, Server};

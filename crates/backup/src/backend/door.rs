@@ -19,7 +19,7 @@ use opendal::{
 };
 
 use super::{
-    Backend,
+    Backend, Limits,
     config::{AzureAccount, AzureConfig, GcsConfig, S3Config},
     credentials::{ProvideCredentialChain, Search, aws, google},
     folder::{Folder, Root},
@@ -29,15 +29,6 @@ use super::{
     service::FolderService,
 };
 use crate::error::{Error, ErrorKind, Result};
-
-/// Longest time for one request without a body, and for one part of a body.
-const CONTROL_TIMEOUT: Duration = Duration::from_secs(20);
-const PART_TIMEOUT: Duration = Duration::from_mins(1);
-
-/// Tries after the first, and the delays between them before jitter.
-const RETRIES_MAX: usize = 5;
-const RETRY_DELAY_MIN: Duration = Duration::from_millis(200);
-const RETRY_DELAY_MAX: Duration = Duration::from_secs(20);
 
 /// Objects in a folder of the operating system or of a simulated disk.
 pub(super) fn folder(root: Root, describe: String) -> Result<Arc<dyn Backend>> {
@@ -167,15 +158,15 @@ fn place(kind: &str, bucket: &str, root: &str, at: &str) -> String {
 
 impl Remote {
     /// Adds time limits and retries, and starts the threads.
-    pub(super) fn start(self) -> Result<Arc<dyn Backend>> {
-        let once = self.operator.layer(timeouts());
+    pub(super) fn start(self, limits: &Limits) -> Result<Arc<dyn Backend>> {
+        let once = self.operator.layer(timeouts(limits));
         let watch = Watch::default();
         let budget = Arc::clone(&watch.budget);
         let retry = RetryLayer::new()
             .with_jitter()
-            .with_min_delay(RETRY_DELAY_MIN)
-            .with_max_delay(RETRY_DELAY_MAX)
-            .with_max_times(RETRIES_MAX)
+            .with_min_delay(limits.retry_delay_min)
+            .with_max_delay(limits.retry_delay_max)
+            .with_max_times(limits.retries_max)
             .with_notify(move |event: RetryEvent<'_>| {
                 budget.count_retry(shorten(&words(event.err)));
             });
@@ -187,15 +178,15 @@ impl Remote {
     /// Starts it without retries, to see how it answers.
     pub(super) fn start_once(self) -> Result<(Arc<dyn Backend>, Credentials)> {
         let Self { describe, operator, credentials } = self;
-        let once = operator.layer(timeouts());
+        let once = operator.layer(timeouts(&Limits::default()));
         let (operators, watch) = ([once.clone(), once], Watch::default());
         let who = credentials.clone();
         Ok((Operated::start(describe, operators, watch, who, nothing_beside())?, credentials))
     }
 }
 
-fn timeouts() -> TimeoutLayer {
-    TimeoutLayer::new().with_timeout(CONTROL_TIMEOUT).with_io_timeout(PART_TIMEOUT)
+fn timeouts(limits: &Limits) -> TimeoutLayer {
+    TimeoutLayer::new().with_timeout(limits.control_timeout).with_io_timeout(limits.part_timeout)
 }
 
 fn nothing_beside() -> CpuBeside {
@@ -240,12 +231,17 @@ pub(super) fn explain(doing: Doing<'_>, error: &OperatorError, credentials: &Cre
     failure(kind, doing, &words(error))
 }
 
-/// What an error says by itself: its deepest cause where it has no name of its own.
+/// What an error says by itself: its deepest cause where it has no name of its own, and the status
+/// of an answer without a body, as those to `HEAD` are.
 fn words(error: &OperatorError) -> String {
     let deepest = std::iter::successors(error.source(), |&source| source.source()).last();
-    match deepest {
+    let said = match deepest {
         Some(cause) if error.kind() == OperatorErrorKind::Unexpected => cause.to_string(),
         _ => error.message().to_owned(),
+    };
+    match status(error) {
+        Some(status) if said.is_empty() => format!("the answer was {status}, without a reason"),
+        _ => said,
     }
 }
 

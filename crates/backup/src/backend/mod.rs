@@ -8,6 +8,7 @@ mod config;
 mod credentials;
 mod door;
 mod folder;
+mod limits;
 mod message;
 mod operator;
 mod place;
@@ -33,6 +34,7 @@ pub use self::{
         AzureAccount, AzureConfig, BackendConfig, Environment, GcsConfig, S3Config, S3Credentials,
         Secret,
     },
+    limits::Limits,
     place::Place,
     settings::{Provider, Settings},
 };
@@ -54,6 +56,14 @@ pub const PARTS_IN_FLIGHT: usize = 4;
 /// # Errors
 /// `Invalid` for a configuration that cannot be, `Io` if the system has no threads left.
 pub fn open(config: &BackendConfig) -> Result<Arc<dyn Backend>> {
+    open_within(config, &Limits::default())
+}
+
+/// As [`open`], with bounds of the caller's choice for a remote backend.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_within(config: &BackendConfig, limits: &Limits) -> Result<Arc<dyn Backend>> {
     match config {
         BackendConfig::Folder(root) => {
             let root = absolute(root)?;
@@ -66,9 +76,9 @@ pub fn open(config: &BackendConfig) -> Result<Arc<dyn Backend>> {
             door::folder(Root::Below(base, below), describe)
         }
         BackendConfig::Memory => door::memory(),
-        BackendConfig::S3(config) => door::s3(config)?.start(),
-        BackendConfig::Gcs(config) => door::gcs(config)?.start(),
-        BackendConfig::Azure(config) => door::azure(config)?.start(),
+        BackendConfig::S3(config) => door::s3(config)?.start(limits),
+        BackendConfig::Gcs(config) => door::gcs(config)?.start(limits),
+        BackendConfig::Azure(config) => door::azure(config)?.start(limits),
     }
 }
 

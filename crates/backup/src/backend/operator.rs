@@ -25,7 +25,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
 };
 
-/// How long an abort waits for a request that a cancel left on its way.
+/// How long an abort waits for a request that a cancel left on its way, and for itself.
 const ABORT_WAIT: Duration = Duration::from_secs(5);
 
 /// The object that shows whether conditions are enforced.
@@ -160,7 +160,13 @@ impl Backend for Operated {
             writer.concurrent(PARTS_IN_FLIGHT).content_type(CHUNK_CONTENT_TYPE).await
         })?;
         let (backend, object) = (self.clone(), object.to_owned());
-        Ok(Box::new(PartWriter { backend, object, place: Place::Here(writer), written: 0 }))
+        Ok(Box::new(PartWriter {
+            backend,
+            object,
+            place: Place::Here(writer),
+            written: 0,
+            finishing: false,
+        }))
     }
 
     fn get(&self, object: &str, bytes_max: u64) -> Result<Bytes> {
@@ -262,6 +268,8 @@ struct PartWriter {
     object: String,
     place: Place,
     written: u64,
+    /// The object may have come to be.
+    finishing: bool,
 }
 
 type Returned<T> = (Writer, OperatorResult<T>);
@@ -284,7 +292,6 @@ impl PartWriter {
             let answer = match step {
                 Step::Write(bytes) => writer.write(bytes).await,
                 Step::Finish => writer.close().await.map(drop),
-                Step::Abort => writer.abort().await,
             };
             (writer, answer)
         });
@@ -298,6 +305,12 @@ impl PartWriter {
                 Err(error)
             }
         }
+    }
+
+    fn left_behind(&self) -> Error {
+        let Self { backend, object, .. } = self;
+        let doing = Doing { verb: "give up", object, place: &backend.0.describe };
+        failure(ErrorKind::Unavailable, doing, "a request is still on its way")
     }
 
     /// Whether the store holds as many bytes as were sent.
@@ -316,7 +329,6 @@ impl PartWriter {
 enum Step {
     Write(Bytes),
     Finish,
-    Abort,
 }
 
 impl fmt::Debug for PartWriter {
@@ -336,6 +348,7 @@ impl ObjectWriter for PartWriter {
 
     fn finish(mut self: Box<Self>) -> Result<u64> {
         self.backend.1.check()?;
+        self.finishing = true;
         let finished = self.step(Step::Finish).and_then(|()| self.check_length());
         match finished {
             Ok(()) => Ok(self.written),
@@ -348,19 +361,26 @@ impl ObjectWriter for PartWriter {
     }
 
     fn abort(mut self: Box<Self>) -> Result<()> {
-        self.backend.1 = Watch::default(); // a canceled operation still cleans up
         if let Place::Away(returned) = &self.place {
-            let (writer, _) = returned.recv_timeout(ABORT_WAIT).map_err(|error| {
-                let doing = Doing {
-                    verb: "give up",
-                    object: &self.object,
-                    place: &self.backend.0.describe,
-                };
-                failure(ErrorKind::Unavailable, doing, "a request is still on its way")
-                    .caused_by(error)
-            })?;
+            let (writer, _) = returned
+                .recv_timeout(ABORT_WAIT)
+                .map_err(|late| self.left_behind().caused_by(late))?;
             self.place = Place::Here(writer);
         }
-        self.step(Step::Abort)
+        let Place::Here(mut writer) = std::mem::replace(&mut self.place, Place::Gone) else {
+            return Err(lost());
+        };
+        let (operator, object) = (self.backend.0.operator.clone(), self.object.clone());
+        let may_be_there = self.finishing;
+        let work = async move {
+            let aborted = writer.abort().await;
+            // Of an object that came to be all the same nobody will ever know.
+            if may_be_there { operator.delete(&object).await } else { aborted }
+        };
+        // A canceled operation still cleans up; what takes longer goes on without anybody waiting.
+        let returned = self.backend.0.runtime.start_task(&Watch::default(), work);
+        let answer =
+            returned.recv_timeout(ABORT_WAIT).map_err(|late| self.left_behind().caused_by(late))?;
+        answer.map_err(|error| self.backend.explain("give up", &self.object, &error))
     }
 }

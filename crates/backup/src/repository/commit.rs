@@ -2,7 +2,8 @@
 //!
 //! The put is never hidden in a retry: a store may refuse the second try because the first one, whose
 //! answer was lost, had succeeded. So after every answer but a plain yes the object is read back,
-//! and the attempt that it names has won.
+//! and the attempt that it names has won. After a plain yes it is read back too: a backup whose
+//! descriptor was stored wrong is none.
 
 use std::{thread, time::Duration};
 
@@ -45,7 +46,17 @@ pub(crate) fn commit(repository: &Repository, config: &Config) -> CommitOutcome 
     let mut last = None;
     for wait in WAITS.iter().map(Some).chain([None]) {
         match backend.put(&object, encoded.clone(), PutMode::NoReplace) {
-            Ok(()) if is_enforced(backend) => return CommitOutcome::Committed,
+            Ok(()) if is_enforced(backend) => match winner(repository, config) {
+                // What is there is ours alone, but not what was sent: it goes again.
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    return match backend.delete(&object) {
+                        Ok(()) => CommitOutcome::Refused(error),
+                        Err(_) => CommitOutcome::Unknown(error),
+                    };
+                }
+                // The answer was a plain yes; that the object cannot be read just now is no no.
+                Ok(_) | Err(_) => return CommitOutcome::Committed,
+            },
             Ok(()) => may_be_there = true,
             Err(error) if is_definite(&error) && !may_be_there => {
                 return CommitOutcome::Refused(error);

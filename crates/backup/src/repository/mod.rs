@@ -261,12 +261,19 @@ impl Repository {
         self.backend.delete(&id.intent_object(attempt))
     }
 
-    /// Stores a part of a descriptor.
+    /// Stores a part of a descriptor, and looks whether the backend holds all of it.
     ///
     /// # Errors
-    /// Those of the backend.
+    /// `Corrupt` if it does not; those of the backend.
     pub(crate) fn put_part(&self, object: &str, part: Part) -> Result<()> {
-        self.backend.put(object, Bytes::from(part.bytes), PutMode::Replace)
+        let sent = part.bytes.len() as u64;
+        self.backend.put(object, Bytes::from(part.bytes), PutMode::Replace)?;
+        let stored = self.backend.stat(object)?.map_or(0, |meta| meta.length);
+        if stored == sent {
+            return Ok(());
+        }
+        let what = format!("{sent} bytes were sent, the store holds {stored}");
+        Err(Error::corrupt(object, what))
     }
 
     /// The object of a part.

@@ -54,6 +54,8 @@ enum Fate {
     Raced,
     /// Refused for good.
     Denied,
+    /// Stored in part, and answered as if it were whole.
+    Spoilt,
 }
 
 /// A backend whose puts meet their fates in turn; the last one repeats.
@@ -98,6 +100,7 @@ impl Backend for Scripted {
                 self.inner.put(object, bytes, mode)
             }
             Fate::Denied => Err(Error::new(ErrorKind::Denied, "no")),
+            Fate::Spoilt => self.inner.put(object, bytes.slice(..bytes.len() / 2), mode),
         }
     }
 
@@ -190,6 +193,16 @@ fn every_answer_to_a_commit_is_read_right() {
             outcome => panic!("{fates:?}: {outcome:?}"),
         }
     }
+}
+
+#[test]
+fn a_commit_that_was_stored_wrong_is_none_and_its_id_is_free() {
+    let repository = Scripted::repository(&[Fate::Spoilt, Fate::Stored]);
+    match commit(&repository, &config("b", 1, 1)) {
+        CommitOutcome::Refused(error) => assert_eq!(error.kind(), ErrorKind::Corrupt),
+        outcome => panic!("{outcome:?}"),
+    }
+    assert!(matches!(commit(&repository, &config("b", 2, 2)), CommitOutcome::Committed));
 }
 
 #[test]

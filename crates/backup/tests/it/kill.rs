@@ -1,14 +1,13 @@
-//! Backends that stop at every request; power loss at every operation of the disk.
+//! Backends that stop at every request; a repository whose disk loses power. (Power loss under the
+//! store itself: `tests/faults/power.rs`.)
 
 use std::sync::{Arc, atomic::Ordering};
 
 use siltstone_backup::{
-    api::{self, Backups},
+    api::Backups,
     backend::{self, Backend, Depth},
     error::ErrorKind,
-    handle::Status,
     options::RestoreOptions,
-    state::State,
 };
 use siltstone_io::{
     env::Env,
@@ -17,7 +16,7 @@ use siltstone_io::{
 
 use crate::{
     slow::Slow,
-    support::{assert_same, content, create, fill, memory, open_sim, quick, restore, sim_store},
+    support::{assert_same, content, create, fill, memory, quick, restore, sim_store},
 };
 
 fn is_there(backend: &Arc<dyn Backend>, id: &str) -> bool {
@@ -74,98 +73,6 @@ fn a_backend_that_dies_at_any_request_never_spoils_a_restore() {
         }
         if requests.load(Ordering::SeqCst) <= after {
             break; // it lived to the end
-        }
-    }
-}
-
-#[test]
-fn a_machine_that_dies_in_a_backup_recovers_to_a_true_state() {
-    let (filled, store) = sim_store(44);
-    fill(&store, 300);
-    let expected = content(&store);
-    store.close().unwrap();
-    drop(store);
-    filled.settle();
-    let whole = filled.fork();
-    let begun = {
-        let store = open_sim(&whole, 45);
-        let begun = whole.operations();
-        create(&store, &memory(), "nightly");
-        begun
-    };
-    for steps in begun..=whole.operations() {
-        let (disk, memory) = (filled.fork(), memory());
-        {
-            let store = open_sim(&disk, 45);
-            disk.stop_after(steps);
-            if let Ok(backups) = Backups::new(store.clone()) {
-                let ended = backups.create(&memory, "nightly", quick());
-                drop(ended.and_then(|handle| handle.wait()));
-            }
-        }
-        for (index, crash) in Crash::matrix(steps).into_iter().enumerate() {
-            let store = open_sim(&disk.crash(crash), 46);
-            check_statuses(&store, &memory);
-            assert_same(&content(&store), &expected);
-            create(&store, &memory, &format!("after-{index}"));
-        }
-        let made = is_there(&memory, "nightly");
-        for id in ["after-0", "nightly"].iter().take(1 + usize::from(made)) {
-            let (_other_disk, other) = sim_store(47);
-            restore(&other, &memory, id);
-            assert_same(&content(&other), &expected);
-        }
-    }
-}
-
-/// After a reopen no operation is left half-way, and SUCCESS is said exactly where it is true.
-fn check_statuses(store: &siltstone_lsm::store::Store, backend: &Arc<dyn Backend>) {
-    drop(Backups::new(store.clone()).unwrap());
-    let present = is_there(backend, "nightly");
-    for status in api::statuses(store.env(), Some(backend)).unwrap() {
-        assert!(status.state.is_final(), "{status:?}");
-        assert_eq!(status.state == State::Success, present, "{status:?}");
-    }
-}
-
-#[test]
-fn a_machine_that_dies_in_a_restore_has_all_of_it_or_nothing() {
-    let (_disk, store) = sim_store(48);
-    fill(&store, 200);
-    let expected = content(&store);
-    let memory = memory();
-    create(&store, &memory, "nightly");
-    let whole = SimDisk::new(49);
-    let begun = {
-        let store = open_sim(&whole, 49);
-        let begun = whole.operations();
-        restore(&store, &memory, "nightly");
-        begun
-    };
-    for steps in begun..=whole.operations() {
-        let disk = SimDisk::new(49);
-        {
-            let store = open_sim(&disk, 49);
-            disk.stop_after(steps);
-            if let Ok(backups) = Backups::new(store.clone()) {
-                let ended = backups.restore(&memory, "nightly", RestoreOptions::default());
-                drop(ended.and_then(|handle| handle.wait()));
-            }
-        }
-        for crash in Crash::matrix(steps) {
-            let disk = disk.crash(crash);
-            let store = open_sim(&disk, 50);
-            let backups = Backups::new(store.clone()).unwrap();
-            let found = content(&store);
-            if found.is_empty() {
-                let again = backups.restore(&memory, "nightly", RestoreOptions::default());
-                again.unwrap().wait().unwrap();
-            }
-            assert_same(&content(&store), &expected);
-            let success = |status: &Status| status.state == State::Success;
-            let statuses = api::statuses(store.env(), Some(&memory)).unwrap();
-            assert!(statuses.iter().all(|status| status.state.is_final()), "{statuses:?}");
-            assert_eq!(statuses.iter().filter(|status| success(status)).count(), 1);
         }
     }
 }

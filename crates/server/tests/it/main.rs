@@ -11,6 +11,8 @@ mod failure;
 #[cfg(test)]
 mod keep;
 #[cfg(test)]
+mod killed;
+#[cfg(test)]
 mod live;
 #[cfg(test)]
 mod rows;
