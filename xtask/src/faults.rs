@@ -44,7 +44,7 @@ pub(crate) fn run(skips: Skips) -> Result<()> {
         }
     })?;
     let status = child.wait().context("cannot wait for cargo")?;
-    let warned = forward.join().map_err(|_| anyhow::anyhow!("the reader panicked"))??;
+    let warned = forward.join().ok().context("the reader of the output panicked")??;
     let outcomes: Vec<Outcome> = said.iter().filter_map(|line| outcome(line)).collect();
     let skipped: Vec<u32> = warned.iter().filter_map(|line| skipped(line)).collect();
     if !status.success() {

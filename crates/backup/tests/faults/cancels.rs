@@ -23,7 +23,7 @@ use crate::{
 const SHOWN_WITHIN: Duration = Duration::from_secs(1);
 
 /// Backups of the race between cancel and end.
-const SCHEDULES: u64 = 400;
+const SCHEDULES: u32 = 400;
 
 /// A client that waits for an answer a little longer than a cancel may take.
 fn patient(s3: &S3) -> Arc<dyn Backend> {
@@ -145,7 +145,7 @@ fn fault_12_a_cancel_that_races_the_end_leaves_one_true_state() {
         let id = format!("round-{round}");
         let handle = backups.create(&memory, &id, quick()).unwrap();
         // A sequence that covers the span evenly, whatever the number of rounds.
-        let share = (round * 7919 % SCHEDULES) as f64 / SCHEDULES as f64;
+        let share = f64::from(round * 7919 % SCHEDULES) / f64::from(SCHEDULES);
         let until = clock.monotonic() + usual.mul_f64(share * 1.2);
         while clock.monotonic() < until {
             std::hint::spin_loop();

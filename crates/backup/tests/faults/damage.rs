@@ -146,11 +146,15 @@ fn fault_19_what_is_missing_is_listed() {
     let chunks = target.objects(".chunks/");
     assert!(chunks.len() > 2);
     let taken = [&chunks[0], &chunks[2]].map(|name| (name, target.get(name)));
-    taken.iter().for_each(|(name, _)| target.backend.delete(name).unwrap());
+    for (name, _) in &taken {
+        target.backend.delete(name).unwrap();
+    }
     let error = target.refuses("chunks are missing");
     assert_error(&error, ErrorKind::Corrupt, &["missing", &chunks[0], &chunks[2]]);
     assert!(!error.to_string().contains(&chunks[1]), "{error}");
-    taken.into_iter().for_each(|(name, bytes)| target.put(name, bytes));
+    for (name, bytes) in taken {
+        target.put(name, bytes);
+    }
     for (object, kind) in
         [(target.part(), ErrorKind::Corrupt), (CONFIG.to_owned(), ErrorKind::NotFound)]
     {

@@ -152,7 +152,7 @@ pub(crate) fn still_store() -> (SimDisk, Store) {
 /// come and go beside them.)
 pub(crate) fn durable_files(disk: &SimDisk) -> Vec<(String, Option<Vec<u8>>)> {
     let is_durable = |path: &String| {
-        path == "CURRENT" || path.starts_with("manifest-") || path.ends_with(".seg")
+        path == "CURRENT" || path.starts_with("manifest-") || path.starts_with("files/")
     };
     let paths = disk.paths().into_iter().filter(is_durable);
     paths.map(|path| (path.clone(), disk.read_file(&path))).collect()

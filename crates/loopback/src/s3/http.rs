@@ -244,7 +244,8 @@ fn check(asked: &Asked) -> Option<Response<Body>> {
         return Some(refusal(403, "InvalidAccessKeyId"));
     }
     let checksum = asked.header(CHECKSUM);
-    let is_right = checksum.is_empty() || checksum == base64(crc32c(&asked.body).to_be_bytes());
+    let is_right =
+        checksum.is_empty() || checksum == base64(crc32c(&asked.body).swap_bytes().to_le_bytes());
     (!is_right).then(|| refusal(400, "BadDigest"))
 }
 
@@ -412,14 +413,14 @@ fn http_date(at: Timestamp) -> String {
 /// CRC-32C, by a table, as the header of a request has it.
 fn crc32c(bytes: &[u8]) -> u32 {
     const TABLE: [u32; 256] = {
-        let (mut table, mut index) = ([0; 256], 0);
+        let (mut table, mut index) = ([0; 256], 0_u32);
         while index < 256 {
-            let (mut crc, mut bit) = (index as u32, 0);
+            let (mut crc, mut bit) = (index, 0);
             while bit < 8 {
                 crc = if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
                 bit += 1;
             }
-            table[index] = crc;
+            table[index as usize] = crc;
             index += 1;
         }
         table

@@ -153,6 +153,9 @@ impl S3 {
     }
 
     /// Moves the clock by which objects get their age.
+    ///
+    /// # Panics
+    /// For more time than a calendar has.
     pub fn advance(&self, time: Duration) {
         let time = SignedDuration::try_from(time).expect("tests move it by hours");
         self.inside().bucket.ahead += time;
