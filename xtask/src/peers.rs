@@ -20,7 +20,7 @@ use crate::{
 /// How to compare backups with the device, RocksDB, restic and tar.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Only these sections, by comma: read, folder, codecs, foreground, cuts, restore,
+    /// Only these sections, by comma: read, folder, codecs, foreground, restore,
     /// incremental, memory, small, tenants [default: all].
     #[arg(long)]
     only: Option<String>,

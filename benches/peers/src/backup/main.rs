@@ -5,7 +5,6 @@
 //! wrong value fails the run; a missed goal is only said.
 
 mod codecs;
-mod cuts;
 mod folder;
 mod foreground;
 mod incremental;
@@ -68,8 +67,6 @@ enum Section {
     Codecs,
     /// Writers at a fixed rate while a backup runs.
     Foreground,
-    /// What a cut costs writers.
-    Cuts,
     /// Restores, against writing new files, `BackupEngine` and restic.
     Restore,
     /// A second backup, with nothing and with little changed.
@@ -153,7 +150,6 @@ fn run(section: Section, world: &mut World, report: &mut Report<'_>) -> Result<(
         Section::Folder => folder::run(world, report),
         Section::Codecs => codecs::run(world, report),
         Section::Foreground => foreground::run(world, report),
-        Section::Cuts => cuts::run(world, report),
         Section::Restore => restore::run(world, report),
         Section::Incremental => incremental::run(world, report),
         Section::Memory => memory::run(world, report),

@@ -30,8 +30,6 @@ pub(crate) struct Effort {
     pub(crate) phase: Duration,
     /// Backups under 1 MiB.
     pub(crate) small_backups: usize,
-    /// Cuts with data between.
-    pub(crate) cuts: usize,
     /// Tenants of the larger of two stores.
     pub(crate) tenants: usize,
 }
@@ -44,7 +42,6 @@ impl Effort {
             slow_rounds: 3,
             phase: Duration::from_secs(3),
             small_backups: 50,
-            cuts: 200,
             tenants: 10_000,
         }
     }
@@ -56,7 +53,6 @@ impl Effort {
             slow_rounds: 1,
             phase: Duration::from_secs(2),
             small_backups: 20,
-            cuts: 50,
             tenants: 10_000,
         }
     }
