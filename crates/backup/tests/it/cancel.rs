@@ -30,6 +30,7 @@ fn a_canceled_backup_leaves_nothing_and_its_id_is_free() {
     let backups = Backups::new(store.clone()).unwrap();
     let handle = backups.create(&slow, "nightly", quick()).unwrap();
     while handle.status().state != State::Transferring {
+        assert!(!handle.status().state.is_final(), "{:?}", handle.status());
         thread::sleep(Duration::from_millis(1));
     }
     handle.cancel();
