@@ -1,6 +1,7 @@
 //! The caller's part of a fetch: decoded frames compared with what the descriptor says, and the
 //! segments in them handed to the sink.
 
+use siltstone_io::disk::STREAM_PIECE_BYTES;
 use siltstone_lsm::format::primitives::PieceHasher;
 
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
     progress::Progress,
 };
 
+pub(super) static T: [std::sync::atomic::AtomicU64;5] = [const {std::sync::atomic::AtomicU64::new(0)};5];
 /// Compares, hashes and hands over.
 pub(super) struct Delivery<'a> {
     pub(super) chunks: &'a Chunks<'a>,
@@ -36,7 +38,9 @@ impl Delivery<'_> {
     pub(super) fn frame(&mut self, decoded: &Decoded) -> Result<()> {
         let map = self.chunks.get(decoded.visit.chunk)?;
         for want in &decoded.visit.wants {
+            let t=std::time::Instant::now();
             self.payer.pay()?;
+            T[3].fetch_add(t.elapsed().as_micros() as u64, std::sync::atomic::Ordering::Relaxed);
             match want {
                 Want::Entry { segment, slot, last } => {
                     self.entry(map, decoded, *segment, slot)?;
@@ -83,8 +87,15 @@ impl Delivery<'_> {
             self.hasher = PieceHasher::default();
             self.sink.begin(index, segment)?;
         }
-        self.hasher.update(content);
-        self.sink.write(content)?;
+        // By pieces, so that the disk has the first while the next are hashed.
+        for piece in content.chunks(STREAM_PIECE_BYTES) {
+            let t=std::time::Instant::now();
+            self.hasher.update(piece);
+            T[1].fetch_add(t.elapsed().as_micros() as u64, std::sync::atomic::Ordering::Relaxed);
+            let t=std::time::Instant::now();
+            self.sink.write(piece)?;
+            T[2].fetch_add(t.elapsed().as_micros() as u64, std::sync::atomic::Ordering::Relaxed);
+        }
         self.pace.streamed(content.len());
         self.progress.add_done(index, u64::from(slot.length));
         Ok(())

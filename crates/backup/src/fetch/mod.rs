@@ -31,12 +31,16 @@ mod itinerary;
 #[cfg(test)]
 mod tests;
 
-/// What the sink may hold: the buffers of one file stream, in bytes.
-const SINK_BYTES: u64 = 6 << 20;
+/// What the sink may hold: the buffers of two file streams, in bytes.
+const SINK_BYTES: u64 = 12 << 20;
 
 /// What one request holds at most: its answer, twice while the backend puts it together, and the
 /// frames in it, with what decodes them.
 const LEG_BYTES: u64 = 2 * LEG_BYTES_MAX + LEG_PLAIN_MAX + DECODER_BYTES;
+
+/// Requests under way even where the share of the processors is that of one thread: the next bytes
+/// come while the last are looked at, and a store far away answers several in the time of one.
+const REQUESTS_MIN: usize = 4;
 
 /// What a fetch works with.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +56,7 @@ pub struct Fetch<'a> {
     /// How fast it may go.
     pub limits: Limits,
     /// Threads that fetch, check and decompress; `None` for enough to use its share of the
-    /// processors.
+    /// processors, and to have several requests under way.
     pub workers: Option<usize>,
     /// Bound of its memory, in bytes.
     pub memory_bytes_max: u64,
@@ -137,8 +141,9 @@ impl Fetch<'_> {
         })
     }
 
+    /// A thread waits for its request most of the time, so there may be more than its share.
     fn workers(&self) -> usize {
-        self.workers.unwrap_or_else(|| self.limits.workers())
+        self.workers.unwrap_or_else(|| self.limits.workers().max(REQUESTS_MIN))
     }
 
     /// How many requests may be under way or in hand.
@@ -174,9 +179,13 @@ fn deliver_all(
             ahead.push_back(answer);
         }
         let Some(answer) = ahead.pop_front() else {
+            eprintln!("recv {:?} hash, write, pay, get_range", deliver::T);
             return Ok(());
         };
-        for decoded in answer.recv().map_err(stopped)?? {
+        let t=std::time::Instant::now();
+        let got = answer.recv().map_err(stopped)??;
+        deliver::T[0].fetch_add(t.elapsed().as_micros() as u64, std::sync::atomic::Ordering::Relaxed);
+        for decoded in got {
             delivery.frame(&decoded)?;
         }
     }
