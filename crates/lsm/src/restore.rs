@@ -1,5 +1,7 @@
 //! What a restore adds to a store, in words that name no place of the store it came from.
 
+use std::collections::BTreeMap;
+
 use crate::{
     catalog::TenantStatus,
     types::{FileId, SegmentMeta, Sequence},
@@ -64,12 +66,26 @@ pub struct RestoredTenant {
 pub struct RestoredSegment {
     /// The level it had, and gets.
     pub level: u8,
-    /// A file made by the ticket.
+    /// A file that the ticket made or took.
     pub file: FileId,
     /// Byte offset in that file.
     pub offset: u64,
     /// What is known of it.
     pub meta: SegmentMeta,
+}
+
+/// A complete file of a restore that did not get to its end. The manifest names it, so it survives
+/// a reopen; no tree has its segments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HeldFile {
+    /// The file.
+    pub file: FileId,
+    /// Its length in bytes, when it was written.
+    pub length: u64,
+    /// Its segments by their byte offset in the file. What is known of each was checked when it was
+    /// written, and is checked again by whoever relies on it.
+    pub segments: BTreeMap<u64, SegmentMeta>,
 }
 
 impl RestoreTarget {

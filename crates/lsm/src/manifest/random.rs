@@ -32,7 +32,7 @@ impl Random {
         let mut records = Vec::new();
         for change in 0..changes {
             let fresh = change * 100; // identifiers of one edit do not collide
-            records.extend(match self.below(12) {
+            records.extend(match self.below(14) {
                 0 | 1 => self.create_collection(state, fresh),
                 2 => self.create_tenants(state, fresh),
                 3 if self.below(3) == 0 => self.drop_something(state),
@@ -42,6 +42,8 @@ impl Random {
                 5..=7 => self.flush(state, fresh),
                 8 | 9 => self.compact(state, fresh),
                 10 => self.counters(state),
+                11 => self.hold(state, fresh),
+                12 => self.let_go(state),
                 _ if self.below(4) == 0 => self.nonsense(),
                 _ => self.trivial_move(state),
             });
@@ -136,6 +138,35 @@ impl Random {
         records
     }
 
+    fn hold(&self, state: &State, fresh: u64) -> Vec<Record> {
+        let file = FileId(state.next_file.0 + fresh);
+        let segments = self.below(4);
+        let mut records = vec![Record::HoldFile { file, length: 1_000 * segments }];
+        for at in 0..segments {
+            let meta = self.meta(1 + self.below(1_000), (0, 255));
+            records.push(Record::HoldSegment { file, offset: at * 1_000, meta });
+        }
+        records
+    }
+
+    /// Releases a held file, or gives its segments to a tree.
+    fn let_go(&self, state: &State) -> Vec<Record> {
+        let Some(held) = self.pick(state.held.files()) else { return Vec::new() };
+        let file = held.file;
+        let mut records = vec![Record::ReleaseFile { file }];
+        if let Some(tree) = self.pick(state.catalog.trees()).filter(|_| self.below(2) == 0) {
+            records.push(Record::AddFile { file, length: held.length });
+            records.extend(held.segments.iter().map(|(offset, meta)| Record::AddSegment {
+                tree,
+                level: 0,
+                file,
+                offset: *offset,
+                meta: meta.clone(),
+            }));
+        }
+        records
+    }
+
     fn trivial_move(&self, state: &State) -> Vec<Record> {
         let Some(segment) = self.pick(state.version.segments()) else { return Vec::new() };
         vec![Record::MoveSegment {
@@ -159,10 +190,11 @@ impl Random {
 
     fn nonsense(&self) -> Vec<Record> {
         let (tree, file) = (TreeId(self.below(40)), FileId(self.below(40)));
-        match self.below(4) {
+        match self.below(5) {
             0 => vec![Record::RemoveSegment { tree, file, offset: self.below(3) * 1_000 }],
             1 => vec![Record::DropCollection { id: self.below(40) }],
             2 => vec![Record::ReplayFloor { log: LogId(0), sequence: 0 }],
+            3 => vec![Record::ReleaseFile { file }],
             _ => {
                 let meta = self.meta(10, (5, 4));
                 vec![Record::AddSegment { tree, level: 0, file, offset: 0, meta }]
@@ -221,6 +253,9 @@ pub(crate) fn describe(state: &State) -> Vec<String> {
         let offsets: Vec<_> = file.segments.keys().collect();
         lines.push(format!("{id} of {length} bytes, {} live, at {offsets:?}", file.live_bytes));
     }
+    lines.extend(state.held.files().map(|held| format!("{held:?}")));
+    let held: u64 = state.held.files().map(|held| held.length).sum();
+    assert_eq!((state.held.bytes(), state.held.file_count()), (held, state.held.files().count()));
     let version = &state.version;
     let bytes: u64 = version.segments().map(|segment| segment.meta.length).sum();
     let level0 = version.trees().map(|(_, tree)| tree.level(0).len()).max().unwrap_or(0);

@@ -5,14 +5,14 @@
 //! them when they were made, and so does the snapshot ([`State::snapshot`]), which is one edit on an
 //! empty state.
 
-use std::{iter, sync::Arc};
+use std::{collections::BTreeMap, iter, sync::Arc};
 
 use crate::{
     catalog::Catalog,
     error::{Error, ErrorKind, Result},
     format::manifest::edit::{Edit, Record},
     types::{FileId, LogId, SEQUENCE_MAX, SEQUENCE_RESERVATION, Sequence, TreeId},
-    version::{FileHandle, Version, edit::VersionEdit},
+    version::{FileHandle, Version, edit::VersionEdit, held::Held},
 };
 
 /// Highest identifier or number; leaves room to count on from it.
@@ -30,6 +30,8 @@ pub struct State {
     pub catalog: Arc<Catalog>,
     /// Segments and files.
     pub version: Arc<Version>,
+    /// Complete files of restores that have not ended.
+    pub held: Held,
     /// Where replay starts: log and sequence.
     pub replay_floor: (LogId, Sequence),
     /// The last log that may have been written; log 0 means none.
@@ -63,6 +65,7 @@ impl State {
             store_id,
             catalog: Arc::default(),
             version: Arc::default(),
+            held: Held::default(),
             replay_floor: (LogId(1), 1),
             last_log: LogId(0),
             reserved_upto: 1,
@@ -117,6 +120,7 @@ impl State {
             .into_iter()
             .chain(self.catalog_records())
             .chain(self.file_records())
+            .chain(self.held_records())
             .chain(iter::once(last))
     }
 
@@ -153,6 +157,18 @@ impl State {
             iter::once(Record::AddFile { file: id, length }).chain(segments)
         })
     }
+
+    fn held_records(&self) -> impl Iterator<Item = Record> {
+        self.held.files().flat_map(|held| {
+            let (file, length) = (held.file, held.length);
+            let segments = held.segments.iter().map(move |(offset, meta)| Record::HoldSegment {
+                file,
+                offset: *offset,
+                meta: meta.clone(),
+            });
+            iter::once(Record::HoldFile { file, length }).chain(segments)
+        })
+    }
 }
 
 /// A state taking in the records of one edit.
@@ -160,6 +176,8 @@ impl State {
 pub(crate) struct Builder {
     state: State,
     version: VersionEdit,
+    /// Files that were held before, or by an earlier record of the edit, and are not named now.
+    released: BTreeMap<FileId, Arc<FileHandle>>,
     /// The lowest free identifiers before the edit: the records of a snapshot come in any order.
     fresh: (TreeId, u64),
 }
@@ -169,16 +187,15 @@ impl Builder {
     pub(crate) fn new(state: State) -> Self {
         let version = VersionEdit::new((*state.version).clone());
         let fresh = (state.next_tree, state.next_collection);
-        Self { state, version, fresh }
+        Self { state, version, released: BTreeMap::new(), fresh }
     }
 
     /// Takes in one record. After an error the builder is of no use.
     pub(crate) fn record(&mut self, record: &Record) -> Result<()> {
         match record {
             Record::AddFile { file, length } => {
-                check_number(file.0)?;
+                self.name_file(*file)?;
                 self.version.add_file(*file, *length)?;
-                self.state.next_file = self.state.next_file.max(file.next());
             }
             Record::AddSegment { tree, level, file, offset, meta } => {
                 if self.state.catalog.owner(*tree).is_none() {
@@ -194,6 +211,16 @@ impl Builder {
             }
             Record::MoveSegment { tree, file, offset, level } => {
                 self.version.move_segment(*tree, (*file, *offset), *level)?;
+            }
+            Record::HoldFile { file, length } => {
+                self.name_file(*file)?;
+                self.state.held.add_file(*file, *length)?;
+            }
+            Record::HoldSegment { file, offset, meta } => {
+                self.state.held.add_segment(*file, *offset, meta.clone())?;
+            }
+            Record::ReleaseFile { file } => {
+                self.released.insert(*file, self.state.held.remove(*file)?);
             }
             Record::ReplayFloor { log, sequence } => self.raise_floor(*log, *sequence)?,
             Record::LogReady { log } => {
@@ -222,9 +249,21 @@ impl Builder {
         if floor > self.state.last_log.next() {
             return Err(misfit(format!("replay would start at {floor}, beyond the last log")));
         }
-        let (version, obsolete) = self.version.finish()?;
+        let (version, mut obsolete) = self.version.finish()?;
+        obsolete.extend(self.released.into_values());
         self.state.version = Arc::new(version);
         Ok(Outcome { state: self.state, obsolete })
+    }
+
+    /// Takes a file that is to be named; it is either of segments or held, never both.
+    fn name_file(&mut self, file: FileId) -> Result<()> {
+        check_number(file.0)?;
+        if self.version.has_file(file) || self.state.held.file(file).is_some() {
+            return Err(misfit(format!("{file} is added twice")));
+        }
+        self.released.remove(&file);
+        self.state.next_file = self.state.next_file.max(file.next());
+        Ok(())
     }
 
     fn catalog_record(&mut self, record: &Record) -> Result<()> {

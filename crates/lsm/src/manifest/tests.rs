@@ -14,7 +14,7 @@ use super::*;
 use crate::{
     format::{manifest::PAGE_BYTES, names},
     manifest::random::{Random, describe},
-    types::{LogId, TreeId},
+    types::{Counts, FileId, Hash, LogId, SegmentMeta, TreeId, Uid},
 };
 
 const STORE_ID: [u8; 16] = [9; 16];
@@ -42,7 +42,8 @@ fn open(disk: &SimDisk) -> Result<Manifest> {
     Manifest::open(&env(disk), LONG)
 }
 
-/// Edits that can follow each other from the empty state, one per number.
+/// Edits that can follow each other from the empty state, one per number: a collection, and a file
+/// that is held.
 fn edit(number: u64) -> Edit {
     Edit {
         records: vec![
@@ -52,7 +53,23 @@ fn edit(number: u64) -> Edit {
                 tree: TreeId(number),
             },
             Record::LogReady { log: LogId(number) },
+            Record::HoldFile { file: FileId(number), length: 1_000 },
+            Record::HoldSegment { file: FileId(number), offset: 10, meta: meta(number) },
         ],
+    }
+}
+
+fn meta(number: u64) -> SegmentMeta {
+    SegmentMeta {
+        uid: Uid([1; 16]),
+        length: 900,
+        hash: Hash([2; 32]),
+        counts: Counts { puts: number, ..Counts::default() },
+        sum: 3,
+        key_min: b"a".to_vec(),
+        key_max: None,
+        sequence_min: 4,
+        sequence_max: 5,
     }
 }
 

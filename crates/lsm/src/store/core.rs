@@ -1,12 +1,12 @@
 //! [`Core`]: the shared heart of an open store.
 //!
 //! Locks, always taken in this order: `log` (the leader's state), `ready_log`, `install` (changes
-//! of the published view), then the small ones (`sealed`, `obsolete`), which are held for a few
+//! of the published view), then the small ones (`sealed`, `obsolete`, `claimed`), which are held for a few
 //! instructions. The manifest and the WAL have locks of their own below all of
 //! these. No lock but `log` and `ready_log` is held across I/O.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -63,6 +63,8 @@ pub(crate) struct Core {
     pub(crate) next_file: AtomicU64,
     /// Files that no version names, to be removed once nothing pins them.
     pub(crate) obsolete: Obsolete,
+    /// Held files that a running restore has taken or made: nobody else takes or releases them.
+    pub(crate) claimed: Mutex<BTreeSet<FileId>>,
     pub(crate) poison: Poison,
     pub(crate) stall: Stall,
     pub(crate) flush_failure: LastFailure,

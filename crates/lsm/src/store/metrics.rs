@@ -92,6 +92,11 @@ pub struct Metrics {
     /// Nanoseconds since the first of them left the store: its holder is at least that old. 0 when
     /// nothing is pinned.
     pub pinned_nanos: u64,
+    /// Complete files of restores, running or not, that are not part of the store yet.
+    pub held_files: u64,
+    /// Their lengths in bytes: what [`Store::discard_held`](crate::store::Store::discard_held) gives
+    /// back to the disk when no restore runs.
+    pub held_bytes: u64,
     /// The last published sequence.
     pub visible_sequence: u64,
 }

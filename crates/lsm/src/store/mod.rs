@@ -2,7 +2,7 @@
 //!
 //! The parts, bottom up: `work` (what waits in the queue), `core` (the shared state), `pressure`
 //! and `commit` (what a leader does), `jobs` (flush, compaction, upkeep), `edits`, `cutting`,
-//! `restoring` and `freezing` (what goes through the queue besides batches), `open`, and `threads`.
+//! `restoring` with `holding`, and `freezing` (what goes through the queue besides batches), `open`, and `threads`.
 
 mod collector;
 mod commit;
@@ -10,6 +10,7 @@ mod core;
 mod cutting;
 mod edits;
 mod freezing;
+mod holding;
 mod jobs;
 mod metrics;
 mod obsolete;
@@ -23,6 +24,7 @@ mod threads;
 mod work;
 
 use std::{
+    collections::BTreeSet,
     fmt,
     ops::Bound,
     path::Path,
@@ -52,7 +54,7 @@ use crate::{
     cut::Cut,
     error::{Error, ErrorKind, Result},
     options::{Background, Durability, Options},
-    restore::RestoreTarget,
+    restore::{HeldFile, RestoreTarget},
     types::{Sequence, TreeId},
     view::{Digest, Scan, Value, View},
     wal::RecoveryReport,
@@ -388,6 +390,21 @@ impl Store {
         RestoreTicket::begin(&self.inner.core, targets)
     }
 
+    /// What restores that failed or were killed have completed, for the next to take
+    /// ([`RestoreTicket::take_held`]); without what a running restore has. Ascending by file.
+    pub fn held_files(&self) -> Vec<Arc<HeldFile>> {
+        self.core().held_files()
+    }
+
+    /// Removes [`Store::held_files`] and says how many bytes that were. The next restore fetches
+    /// everything.
+    ///
+    /// # Errors
+    /// `NoSpace` (the manifest must say so first), `Io`, `Poisoned`, `Unavailable`: they stay.
+    pub fn discard_held(&self) -> Result<u64> {
+        self.core().claim_held(&BTreeSet::new())
+    }
+
     /// Begins to take the rows of a tenant off this disk: makes it COLD, so that nothing changes any
     /// more, and hands out its segments to be copied elsewhere. While the ticket lives, others can
     /// neither activate, drop nor rename it, nor drop or rename its collection.
@@ -514,6 +531,7 @@ impl Core {
     fn metrics(&self) -> Metrics {
         let view = Arc::clone(&self.published.load().view);
         let pinned = self.obsolete.pinned(self.env.clock.monotonic());
+        let held = self.manifest.state().held;
         let count = |n: usize| n as u64;
         Metrics {
             commits: read(&self.counters.commits),
@@ -539,6 +557,8 @@ impl Core {
             pinned_files: pinned.files,
             pinned_bytes: pinned.bytes,
             pinned_nanos: u64::try_from(pinned.oldest.as_nanos()).unwrap_or(u64::MAX),
+            held_files: count(held.file_count()),
+            held_bytes: held.bytes(),
             visible_sequence: self.visible.load(Ordering::Acquire),
         }
     }

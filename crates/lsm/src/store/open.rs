@@ -102,9 +102,10 @@ fn create_files_folder(disk: &dyn Disk) -> Result<()> {
 }
 
 /// Removes files of ours that the manifest does not name: outputs of interrupted jobs, logs below
-/// the floor or above the last one named, abandoned restores.
+/// the floor or above the last one named, what abandoned restores had not completed.
 fn remove_orphans(disk: &dyn Disk, state: &State) -> Result<()> {
-    let named: HashSet<FileId> = state.version.files().map(|file| file.id).collect();
+    let mut named: HashSet<FileId> = state.version.files().map(|file| file.id).collect();
+    named.extend(state.held.files().map(|held| held.file));
     let files = names::top(names::FILES);
     let listed = disk.list(&files).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => {
@@ -295,6 +296,7 @@ fn assemble(parts: Parts) -> Result<Core> {
         install: Mutex::default(),
         sealed: Mutex::default(),
         obsolete: Obsolete::default(),
+        claimed: Mutex::default(),
         poison: Poison::default(),
         stall: Stall::default(),
         flush_failure: LastFailure::default(),

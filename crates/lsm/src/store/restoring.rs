@@ -1,9 +1,14 @@
 //! [`RestoreTicket`]: taking restored segments in, all or nothing.
 //!
-//! Until the edit is durable nothing names the ticket's files: a failure or a drop removes them at
-//! once, a crash leaves orphans that the next open removes.
+//! Until the edit is durable no tree has the ticket's segments. Files that are not held are named by
+//! nothing: a failure or a drop removes them at once, a crash leaves orphans that the next open
+//! removes. Held files outlive the ticket and the process, for the next restore to take.
 
-use std::{collections::BTreeSet, mem, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    sync::Arc,
+};
 
 use siltstone_io::disk::StreamWriter;
 
@@ -17,7 +22,7 @@ use crate::{
         core::{Core, LogState, lock},
         work::PlannedEdit,
     },
-    types::{FileId, RESTORED_SEQUENCE_MAX, TenantStatus, TreeId},
+    types::{FileId, RESTORED_SEQUENCE_MAX, SegmentMeta, TenantStatus, TreeId},
     version::{FileHandle, Segment},
 };
 
@@ -26,9 +31,14 @@ use crate::{
 pub struct RestoreTicket {
     core: Arc<Core>,
     targets: Vec<RestoreTarget>,
-    /// Files made and not committed.
-    files: Vec<FileId>,
+    /// Files made, and neither held nor committed.
+    files: BTreeSet<FileId>,
+    /// Files that the manifest holds for this restore.
+    held: BTreeSet<FileId>,
 }
+
+/// The lengths of files, in bytes.
+type Lengths = BTreeMap<FileId, u64>;
 
 impl RestoreTicket {
     /// Reserves what the restore makes.
@@ -41,7 +51,8 @@ impl RestoreTicket {
         let catalog = Arc::clone(&log.catalog);
         log.reserved.claim(&catalog, &targets)?;
         drop(log);
-        Ok(Self { core: Arc::clone(core), targets, files: Vec::new() })
+        let (files, held) = (BTreeSet::new(), BTreeSet::new());
+        Ok(Self { core: Arc::clone(core), targets, files, held })
     }
 
     /// Creates a file of segments; finish its stream before [`RestoreTicket::commit`].
@@ -51,8 +62,40 @@ impl RestoreTicket {
     pub fn create_file(&mut self, len_hint: u64) -> Result<(FileId, Box<dyn StreamWriter>)> {
         let file = self.core.take_file_id();
         let stream = self.core.env.disk.create_stream(&names::file(file), len_hint)?;
-        self.files.push(file);
+        self.files.insert(file);
         Ok((file, stream))
+    }
+
+    /// Keeps a finished file for the next try, should this one fail or its process die: its folder
+    /// is synced, then one edit of the manifest names the file and the whole `segments` in it, each
+    /// by its byte offset. Cost: two syncs.
+    ///
+    /// # Errors
+    /// `Invalid` when the file is not the ticket's, or a segment does not lie in it; `NoSpace`, `Io`,
+    /// `Poisoned`, `Indeterminate`.
+    pub fn hold(&mut self, file: FileId, segments: Vec<(u64, SegmentMeta)>) -> Result<()> {
+        if !self.files.contains(&file) {
+            let message = format!("{file} is not this restore's, or is held already");
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+        let outcome = self.core.hold(file, segments);
+        if may_be_done(&outcome) {
+            self.files.remove(&file);
+            self.held.insert(file);
+        }
+        outcome
+    }
+
+    /// Takes these of [`Store::held_files`](crate::store::Store::held_files), which the caller has
+    /// compared with their hashes, and removes all others. Returns the bytes of those.
+    ///
+    /// # Errors
+    /// `Invalid` when a file is not held, or another restore has it; `NoSpace`, `Io`, `Poisoned`,
+    /// `Indeterminate`. The ticket has none of them then.
+    pub fn take_held(&mut self, files: &BTreeSet<FileId>) -> Result<u64> {
+        let released = self.core.claim_held(files)?;
+        self.held.extend(files);
+        Ok(released)
     }
 
     /// Makes the files part of the store: syncs their folder, opens every segment against its
@@ -60,32 +103,36 @@ impl RestoreTicket {
     ///
     /// # Errors
     /// `Invalid` when the plan names files, collections or tenants that are not the ticket's,
-    /// `Corrupt` when a segment is not what its meta says, or what the commit says. The store is as before, unless the kind is `Indeterminate`.
+    /// `Corrupt` when a segment is not what its meta says, or what the commit says. The store is as
+    /// before, and held files are held still, unless the kind is `Indeterminate`.
     pub fn commit(mut self, plan: RestorePlan) -> Result<()> {
         let lengths = self.check(&plan)?;
         self.core.env.disk.sync_dir(&names::top(names::FILES))?;
         for segment in plan.segments() {
-            let length = lengths.iter().find(|(file, _)| *file == segment.file);
-            self.open(segment, length.map_or(0, |(_, length)| *length))?;
+            self.open(segment, lengths.get(&segment.file).copied().unwrap_or_default())?;
         }
-        let targets = self.targets.clone();
-        let outcome = self.core.edit(move |log| planned(log, plan, &targets, &lengths));
-        if outcome.is_ok()
-            || outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Indeterminate)
-        {
+        let (targets, held) = (self.targets.clone(), self.held.clone());
+        let outcome = self.core.edit(move |log| {
+            let mut planned = planned(log, plan, &targets, &lengths)?;
+            let release = held.into_iter().map(|file| Record::ReleaseFile { file });
+            planned.records.splice(0..0, release); // before the records that name them anew
+            Ok(planned)
+        });
+        if may_be_done(&outcome) {
             self.files.clear(); // the edit may name them: they are no longer the ticket's to remove
         }
         outcome.map(|_| ())
     }
 
     /// The lengths of the ticket's files, after checking that the plan keeps to the ticket.
-    fn check(&self, plan: &RestorePlan) -> Result<Vec<(FileId, u64)>> {
+    fn check(&self, plan: &RestorePlan) -> Result<Lengths> {
         if plan.sequence > RESTORED_SEQUENCE_MAX {
             let message = format!("the backup's sequence {} is over the limit", plan.sequence);
             return Err(Error::new(ErrorKind::Invalid, message));
         }
         plan.collections.iter().try_for_each(|collection| self.check_reserved(collection))?;
-        if plan.segments().any(|segment| !self.files.contains(&segment.file)) {
+        let is_own = |file| self.files.contains(file) || self.held.contains(file);
+        if plan.segments().any(|segment| !is_own(&segment.file)) {
             return Err(Error::new(ErrorKind::Invalid, "a segment is in a file of someone else"));
         }
         if let Some(segment) = plan.segments().find(|s| s.meta.sequence_max > plan.sequence) {
@@ -93,8 +140,13 @@ impl RestoreTicket {
             return Err(Error::new(ErrorKind::Invalid, message));
         }
         plan.trees().try_for_each(check_levels)?;
+        check_places(plan)?;
         let length = |file: &FileId| Ok((*file, self.core.env.disk.file_len(&names::file(*file))?));
-        self.files.iter().map(length).collect()
+        let mut lengths = self.files.iter().map(length).collect::<Result<Lengths>>()?;
+        let held = self.core.manifest.state().held;
+        let of_held = |file: &FileId| Some((*file, held.file(*file)?.length));
+        lengths.extend(self.held.iter().filter_map(of_held));
+        Ok(lengths)
     }
 
     fn check_reserved(&self, collection: &RestoredCollection) -> Result<()> {
@@ -137,11 +189,32 @@ impl RestoreTicket {
 impl Drop for RestoreTicket {
     fn drop(&mut self) {
         lock(&self.core.log).reserved.release(&self.targets);
-        for file in self.files.drain(..) {
+        for file in &self.files {
             // What cannot be removed now is an orphan, and the next open removes it.
-            self.core.env.disk.remove(&names::file(file)).unwrap_or_default();
+            self.core.env.disk.remove(&names::file(*file)).unwrap_or_default();
         }
+        self.core.unclaim(&self.held);
     }
+}
+
+/// Whether an edit is in the manifest, or may be.
+fn may_be_done<T>(outcome: &Result<T>) -> bool {
+    outcome.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::Indeterminate)
+}
+
+/// Each segment has a place of its own: the edit would not fit, at a place where that poisons.
+fn check_places(plan: &RestorePlan) -> Result<()> {
+    let mut sorted: Vec<&RestoredSegment> = plan.segments().collect();
+    sorted.sort_by_key(|segment| (segment.file, segment.offset));
+    let overlap = sorted.windows(2).find(|pair| {
+        let end = pair[0].offset.saturating_add(pair[0].meta.length);
+        pair[0].file == pair[1].file && end > pair[1].offset
+    });
+    overlap.map_or(Ok(()), |pair| {
+        let (left, right) = (pair[0].meta.uid, pair[1].meta.uid);
+        let message = format!("segments {left} and {right} overlap in {}", pair[0].file);
+        Err(Error::new(ErrorKind::Invalid, message))
+    })
 }
 
 /// Below level 0 the segments of a tree must not overlap, or reads would miss keys.
@@ -164,7 +237,7 @@ fn planned(
     log: &mut LogState,
     plan: RestorePlan,
     targets: &[RestoreTarget],
-    lengths: &[(FileId, u64)],
+    lengths: &Lengths,
 ) -> Result<PlannedEdit> {
     let mut making = Making::new(log, targets);
     for collection in plan.collections {

@@ -66,6 +66,11 @@ impl VersionEdit {
         Ok(())
     }
 
+    /// Whether the version names this file.
+    pub fn has_file(&self, file: FileId) -> bool {
+        self.version.files.contains_key(&file)
+    }
+
     /// Adds a segment in a file of the version to a tree (that the caller knows to exist).
     ///
     /// # Errors
@@ -245,7 +250,7 @@ fn check_level(level: u8) -> Result<()> {
     Err(misfit(format!("level {level} is beyond the limit of {LEVELS_MAX} levels")))
 }
 
-fn check_meta(meta: &SegmentMeta) -> std::result::Result<(), &'static str> {
+pub(super) fn check_meta(meta: &SegmentMeta) -> std::result::Result<(), &'static str> {
     let counts = [meta.counts.puts, meta.counts.deletes, meta.counts.range_deletes];
     let key_max = meta.key_max.as_deref();
     if meta.length == 0 {

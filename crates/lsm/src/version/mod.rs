@@ -13,6 +13,7 @@
 //!    do not overlap and lie within its length.
 
 pub mod edit;
+pub mod held;
 
 use std::{
     collections::BTreeMap,

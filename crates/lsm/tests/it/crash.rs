@@ -1,4 +1,4 @@
-//! Power loss and kill -9 at every operation of ten scripts, and again during the recovery.
+//! Power loss and kill -9 at every operation of all scripts, and again during the recovery.
 //!
 //! For each boundary between two disk operations the script is run once and stopped there; each
 //! policy of [`Crash::matrix`] then builds the disk that a restart would find. The store must open,
@@ -14,6 +14,7 @@ use siltstone_io::{
 };
 use siltstone_lsm::store::Store;
 
+use crate::held;
 use crate::script::{
     Change, Op, Run, Runner, State, buffered, dump, place, put, small_options, write,
 };
@@ -56,6 +57,7 @@ fn least(run: &Run, crash: Crash) -> usize {
 /// Opens what is left and holds it against the oracle.
 fn recover(disk: &SimDisk, run: &Run, crash: Crash, context: &str) {
     let store = open(disk, 90).unwrap_or_else(|error| panic!("{context}: {error}"));
+    held::check(&store, run.held, context);
     let found = dump(&store).unwrap_or_else(|error| panic!("{context}: {error}"));
     check(&found, run, least(run, crash), context);
     store.verify(&mut |_, _| ()).unwrap_or_else(|error| panic!("{context}: {error}"));
@@ -101,6 +103,7 @@ fn crash_again(disk: &SimDisk, run: &Run, (crash, stop): (Crash, u64), context: 
     let least = if second == Crash::All { least(run, crash) } else { run.durable };
     let left = disk.crash(second);
     let store = open(&left, 92).unwrap_or_else(|error| panic!("{context}: {error}"));
+    held::check(&store, run.held, &context);
     let found = dump(&store).unwrap_or_else(|error| panic!("{context}: {error}"));
     check(&found, run, least, &context);
 }
@@ -260,6 +263,29 @@ fn a_restore_is_all_or_nothing() {
             Op::Restore("copy of "),
             write(&[put("copy of a", "k3", "v3"), put("a", "k3", "other")]),
             Op::Flush,
+            Op::Steps(20),
+        ],
+    );
+}
+
+#[test]
+fn held_files_stay_whole_until_a_restore_takes_them_or_they_are_discarded() {
+    enumerate(
+        "held files",
+        &[
+            Op::Create("a"),
+            Op::CreateTenant("a", "t1"),
+            write(&[put("a", "k1", "v1"), put("a/t1", "k", "t")]),
+            Op::Hold,
+            write(&[put("a", "k2", "v2")]),
+            Op::Hold,
+            Op::Reopen,
+            Op::Steps(20),
+            Op::Restore("copy of "),
+            write(&[put("copy of a", "k3", "v3"), put("a", "k3", "other")]),
+            Op::Steps(20),
+            Op::Hold,
+            Op::Discard,
             Op::Steps(20),
         ],
     );

@@ -12,6 +12,7 @@ use siltstone_io::{
 };
 use siltstone_lsm::{error::ErrorKind, store::Store};
 
+use crate::held;
 use crate::script::{Change, Op, Run, Runner, buffered, dump, place, put, small_options, write};
 
 fn script() -> Vec<Op> {
@@ -23,7 +24,8 @@ fn script() -> Vec<Op> {
         script.push(Op::Flush);
         script.push(Op::Steps(4));
     }
-    script.extend([Op::Drop("b"), Op::Restore("r"), Op::Compact, Op::Steps(20), Op::Close]);
+    script.extend([Op::Drop("b"), Op::Hold, Op::Steps(3), Op::Restore("r"), Op::Compact]);
+    script.extend([Op::Hold, Op::Discard, Op::Steps(20), Op::Close]);
     script
 }
 
@@ -32,6 +34,7 @@ fn check_recovery(disk: &SimDisk, run: &Run, crash: Crash, context: &str) {
     let disk: Arc<dyn Disk> = Arc::new(disk.crash(crash));
     let store = Store::open_on(Env::seeded(disk, 5), small_options())
         .unwrap_or_else(|error| panic!("{context}: {error}"));
+    held::check(&store, run.held, context);
     let found = dump(&store).unwrap_or_else(|error| panic!("{context}: {error}"));
     let least = if crash == Crash::All { run.acknowledged } else { run.durable };
     assert!(run.states[least..].contains(&found), "{context}: {found:?}");

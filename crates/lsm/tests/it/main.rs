@@ -9,6 +9,8 @@ mod damage;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod held;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod order;

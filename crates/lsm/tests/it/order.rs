@@ -46,7 +46,8 @@ impl StoreRecords {
         let env = Env::seeded(Arc::new(fork), 1);
         let state = Manifest::open(&env, u64::MAX).ok()?.state();
         let files = state.version.files().map(|file| names::file(file.id));
-        let record = files.chain(live_logs(&state)).fold(Record::named(), Record::needs);
+        let held = state.held.files().map(|held| names::file(held.file));
+        let record = files.chain(held).chain(live_logs(&state)).fold(Record::named(), Record::needs);
         if !self.has_a_new_queue_edit(&state) {
             return Some(record);
         }
@@ -100,7 +101,8 @@ fn script() -> Vec<Op> {
         script.push(buffered(&[put("b", "y", &value)]));
         script.push(Op::Hot("a", "t"));
     }
-    script.extend([Op::Rename("b", "c"), Op::Cut, Op::Restore("r"), Op::Reopen, Op::Compact]);
+    script.extend([Op::Rename("b", "c"), Op::Cut, Op::Hold, Op::Steps(3)]);
+    script.extend([Op::Restore("r"), Op::Hold, Op::Reopen, Op::Discard, Op::Compact]);
     script.extend([Op::Drop("c"), Op::Steps(20), Op::Close, write(&[put("a", "last", "1")])]);
     script
 }

@@ -19,6 +19,8 @@ use siltstone_lsm::{
     types::{SegmentMeta, TreeId},
 };
 
+use crate::held;
+
 /// A collection, or a tenant of one.
 pub(crate) type Place = (String, Option<String>);
 pub(crate) type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -45,10 +47,14 @@ pub(crate) enum Op {
     Steps(usize),
     /// A cut, and dropped at once.
     Cut,
-    /// A cut of everything, taken back in under `prefix + name`.
+    /// A cut of everything, taken back in under `prefix + name`; what is held is used.
     Restore(&'static str),
     /// A cut of a tenant, taken back in as another tenant of the same, live collection.
     RestoreTenant(&'static str, &'static str, &'static str),
+    /// A restore of everything that holds all files but one, and fails.
+    Hold,
+    /// What is held goes.
+    Discard,
     /// A tenant's rows, which must be HOT, go elsewhere.
     Freeze(&'static str, &'static str),
     /// And come back, HOT.
@@ -113,6 +119,8 @@ pub(crate) struct Run {
     pub(crate) durable: usize,
     /// The least number of commits that must survive a killed process.
     pub(crate) acknowledged: usize,
+    /// The least number of files that must be held.
+    pub(crate) held: usize,
     /// The first error, if the script did not get to its end.
     pub(crate) error: Option<ErrorKind>,
 }
@@ -138,7 +146,7 @@ pub(crate) struct Copied {
 
 impl Runner {
     pub(crate) fn new(disk: Arc<dyn Disk>, options: Options) -> Self {
-        let run = Run { states: vec![State::new()], durable: 0, acknowledged: 0, error: None };
+        let run = Run { states: vec![State::new()], durable: 0, acknowledged: 0, held: 0, error: None };
         Self { disk, seed: 7, options, store: None, run, elsewhere: BTreeMap::new() }
     }
 
@@ -184,6 +192,15 @@ impl Runner {
             }
             Op::Write(changes, durability) => self.write(changes, *durability),
             Op::Restore(prefix) => self.restore(prefix),
+            Op::Hold => {
+                self.settled(held::hold)?;
+                self.run.held = self.store().held_files().len();
+                Ok(())
+            }
+            Op::Discard => {
+                self.run.held = 0;
+                self.store().discard_held().map(drop)
+            }
             Op::RestoreTenant(name, tenant, to) => self.restore_tenant(name, tenant, to),
             Op::Freeze(name, tenant) => self.freeze(name, tenant),
             Op::FetchBack(name, tenant) => self.fetch_back(name, tenant),
@@ -283,7 +300,8 @@ impl Runner {
         for (place, rows) in self.state() {
             next.insert((format!("{prefix}{}", place.0), place.1), rows);
         }
-        self.commit(Durability::Sync, next, |store| restore(store, prefix))
+        self.run.held = 0;
+        self.commit(Durability::Sync, next, |store| held::restore(store, prefix))
     }
 
     fn restore_tenant(&mut self, name: &str, tenant: &str, to: &str) -> Result<()> {
@@ -338,13 +356,7 @@ impl Runner {
 fn copy_out(store: &Store, cut: &Cut, tree: TreeId) -> Result<Copied> {
     let mut copied = Copied { sequence: cut.sequence, segments: Vec::new() };
     for segment in cut.segments.iter().filter(|segment| segment.tree == tree) {
-        let path = siltstone_lsm::format::names::file(segment.file.id);
-        let range = segment.offset..segment.offset + segment.meta.length;
-        let mut reader = store.env().disk.open_stream(&path, range)?;
-        let mut bytes = Vec::new();
-        while let Some(piece) = reader.next_piece()? {
-            bytes.extend_from_slice(&piece);
-        }
+        let bytes = held::read(store, segment.file.id, segment.offset, segment.meta.length)?;
         copied.segments.push((segment.level, segment.meta.clone(), bytes));
     }
     Ok(copied)
@@ -484,44 +496,6 @@ fn rows(store: &Store, name: &str, tenant: Option<&str>) -> Result<Rows> {
         assert_eq!(got.as_ref().map(AsRef::as_ref), Some(value.as_slice()), "get agrees with scan");
     }
     Ok(forward)
-}
-
-/// Restores a cut of the whole store into itself under other names.
-fn restore(store: &Store, prefix: &str) -> Result<()> {
-    let cut = store.cut()?;
-    let renamed = |name: &str| format!("{prefix}{name}");
-    let names: Vec<String> =
-        cut.catalog.collections.iter().map(|(name, _)| renamed(name)).collect();
-    let mut ticket = store.begin_restore(&names)?;
-    let (file, mut stream) = ticket.create_file(0)?;
-    let mut offset = 0;
-    let mut segments: BTreeMap<TreeId, Vec<RestoredSegment>> = BTreeMap::new();
-    for segment in &cut.segments {
-        let path = siltstone_lsm::format::names::file(segment.file.id);
-        let range = segment.offset..segment.offset + segment.meta.length;
-        let mut reader = store.env().disk.open_stream(&path, range)?;
-        while let Some(piece) = reader.next_piece()? {
-            stream.write(&piece)?;
-        }
-        let meta = segment.meta.clone();
-        let restored = RestoredSegment { level: segment.level, file, offset, meta };
-        offset += segment.meta.length;
-        segments.entry(segment.tree).or_default().push(restored);
-    }
-    stream.finish()?;
-    let mut plan = RestorePlan { collections: Vec::new(), sequence: cut.sequence };
-    for (name, collection) in &cut.catalog.collections {
-        let tenants = collection.tenants.iter().map(|(tenant, info)| RestoredTenant {
-            name: tenant.to_string(),
-            status: info.status,
-            segments: segments.remove(&info.tree).unwrap_or_default(),
-        });
-        let tenants = tenants.collect();
-        let own = segments.remove(&collection.tree).unwrap_or_default();
-        plan.collections.push(RestoredCollection { name: renamed(name), segments: own, tenants });
-    }
-    assert!(segments.is_empty(), "a cut holds segments of its catalog's trees alone");
-    ticket.commit(plan)
 }
 
 /// Prints what a test tried (shown with `--nocapture`).

@@ -75,3 +75,11 @@ fn a_restore() {
     let setup = [Op::Create("a"), write(&[put("a", "k", "v")]), Op::Flush, Op::Steps(5)];
     golden("restore.trace", &setup, &[Op::Restore("copy of ")]);
 }
+
+#[test]
+fn a_restore_that_fails_and_is_asked_for_again() {
+    let rows = [put("a", "k", "v"), put("b", "k", "v")];
+    let setup = [Op::Create("a"), Op::Create("b"), write(&rows), Op::Flush, Op::Steps(5)];
+    let again = [Op::Hold, Op::Restore("copy of "), Op::Steps(9), Op::Hold, Op::Discard];
+    golden("hold.trace", &setup, &again);
+}

@@ -76,6 +76,12 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
             Record::MoveSegment { tree: TreeId(tree), file: FileId(file), offset, level }
         }),
         (any::<u64>(), any::<u64>())
+            .prop_map(|(file, length)| Record::HoldFile { file: FileId(file), length }),
+        (any::<u64>(), any::<u64>(), meta()).prop_map(|(file, offset, meta)| {
+            Record::HoldSegment { file: FileId(file), offset, meta }
+        }),
+        any::<u64>().prop_map(|file| Record::ReleaseFile { file: FileId(file) }),
+        (any::<u64>(), any::<u64>())
             .prop_map(|(log, sequence)| Record::ReplayFloor { log: LogId(log), sequence }),
         any::<u64>().prop_map(|log| Record::LogReady { log: LogId(log) }),
         any::<u64>().prop_map(|upto| Record::ReserveSequences { upto }),

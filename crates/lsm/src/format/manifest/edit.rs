@@ -142,6 +142,27 @@ pub enum Record {
         /// The level it goes to.
         level: u8,
     },
+    /// A durable file that a restore has fetched, kept for the restore's next try. No tree has it.
+    HoldFile {
+        /// Its identifier; not a file of segments yet.
+        file: FileId,
+        /// Its length in bytes.
+        length: u64,
+    },
+    /// A whole segment in a held file.
+    HoldSegment {
+        /// The held file.
+        file: FileId,
+        /// Byte offset in the file; the segment's bytes belong to no other segment.
+        offset: u64,
+        /// What is known of it.
+        meta: SegmentMeta,
+    },
+    /// A held file is held no more; it goes, unless the same edit adds it as a file of segments.
+    ReleaseFile {
+        /// Which.
+        file: FileId,
+    },
     /// Replay starts at `log`; every entry with a sequence below `sequence` is in segments.
     ReplayFloor {
         /// The first log to replay.
@@ -199,7 +220,7 @@ impl From<Reason> for RecordError {
 /// The kind byte of each record. 0 is never used: it is what unwritten bytes hold.
 pub mod kind {
     /// Names and numbers, for `docs/format.md`.
-    pub const ALL: [(&str, u8); 17] = [
+    pub const ALL: [(&str, u8); 20] = [
         ("CreateCollection", CREATE_COLLECTION),
         ("DropCollection", DROP_COLLECTION),
         ("RenameCollection", RENAME_COLLECTION),
@@ -217,6 +238,9 @@ pub mod kind {
         ("NextIds", NEXT_IDS),
         ("RenameTenant", RENAME_TENANT),
         ("FrozenTenant", FROZEN_TENANT),
+        ("HoldFile", HOLD_FILE),
+        ("HoldSegment", HOLD_SEGMENT),
+        ("ReleaseFile", RELEASE_FILE),
     ];
     pub(super) const CREATE_COLLECTION: u8 = 1;
     pub(super) const DROP_COLLECTION: u8 = 2;
@@ -235,6 +259,9 @@ pub mod kind {
     pub(super) const NEXT_IDS: u8 = 15;
     pub(super) const RENAME_TENANT: u8 = 16;
     pub(super) const FROZEN_TENANT: u8 = 17;
+    pub(super) const HOLD_FILE: u8 = 18;
+    pub(super) const HOLD_SEGMENT: u8 = 19;
+    pub(super) const RELEASE_FILE: u8 = 20;
 }
 
 /// Appends the bytes of a record.
@@ -259,6 +286,12 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) {
         Record::MoveSegment { tree, file, offset, level } => {
             put(out, kind::MOVE_SEGMENT, &[tree.0, file.0, *offset, u64::from(*level)]);
         }
+        Record::HoldFile { file, length } => put(out, kind::HOLD_FILE, &[file.0, *length]),
+        Record::HoldSegment { file, offset, meta } => {
+            put(out, kind::HOLD_SEGMENT, &[file.0, *offset]);
+            encode_meta(meta, out);
+        }
+        Record::ReleaseFile { file } => put(out, kind::RELEASE_FILE, &[file.0]),
         Record::ReplayFloor { log, sequence } => put(out, kind::REPLAY_FLOOR, &[log.0, *sequence]),
         Record::LogReady { log } => put(out, kind::LOG_READY, &[log.0]),
         Record::ReserveSequences { upto } => put(out, kind::RESERVE_SEQUENCES, &[*upto]),
@@ -361,6 +394,15 @@ pub fn decode(from: &mut Decoder<'_>) -> Result<Record, RecordError> {
             offset: from.varint()?,
             level: level(from)?,
         },
+        kind::HOLD_FILE => {
+            Record::HoldFile { file: FileId(from.varint()?), length: from.varint()? }
+        }
+        kind::HOLD_SEGMENT => Record::HoldSegment {
+            file: FileId(from.varint()?),
+            offset: from.varint()?,
+            meta: meta(from)?,
+        },
+        kind::RELEASE_FILE => Record::ReleaseFile { file: FileId(from.varint()?) },
         kind::REPLAY_FLOOR => {
             Record::ReplayFloor { log: LogId(from.varint()?), sequence: from.varint()? }
         }

@@ -32,6 +32,18 @@ fn add(tree: u64, level: u8, place: (u64, u64), meta: SegmentMeta) -> Record {
     Record::AddSegment { tree: TreeId(tree), level, file: FileId(place.0), offset: place.1, meta }
 }
 
+fn hold(id: u64, length: u64) -> Record {
+    Record::HoldFile { file: FileId(id), length }
+}
+
+fn hold_segment(place: (u64, u64), meta: SegmentMeta) -> Record {
+    Record::HoldSegment { file: FileId(place.0), offset: place.1, meta }
+}
+
+fn release(id: u64) -> Record {
+    Record::ReleaseFile { file: FileId(id) }
+}
+
 fn remove(tree: u64, place: (u64, u64)) -> Record {
     Record::RemoveSegment { tree: TreeId(tree), file: FileId(place.0), offset: place.1 }
 }
@@ -54,6 +66,12 @@ fn base() -> State {
 
 fn apply(state: &State, records: impl IntoIterator<Item = Record>) -> Result<Outcome> {
     state.apply(&edit(records))
+}
+
+/// The files that a state keeps on disk.
+fn named(state: &State) -> impl Iterator<Item = FileId> {
+    let of_segments = state.version.files().map(|file| file.id);
+    of_segments.chain(state.held.files().map(|held| held.file))
 }
 
 fn uids(state: &State, tree: u64, level: usize) -> Vec<u8> {
@@ -108,11 +126,12 @@ proptest! {
             applied += 1;
             check(&outcome.state);
             let added = edit.records.iter().filter_map(|record| match record {
-                Record::AddFile { file, .. } => Some(*file),
+                Record::AddFile { file, .. } | Record::HoldFile { file, .. } => Some(*file),
                 _ => None,
             });
-            let old: BTreeSet<_> = state.version.files().map(|f| f.id).chain(added).collect();
-            let new: BTreeSet<_> = outcome.state.version.files().map(|file| file.id).collect();
+            let old: BTreeSet<_> = named(&state).chain(added).collect();
+            let new: BTreeSet<_> = named(&outcome.state).collect();
+            prop_assert_eq!(new.len(), named(&outcome.state).count(), "of segments, or held");
             let gone: BTreeSet<_> = outcome.obsolete.iter().map(|file| file.id).collect();
             prop_assert_eq!(gone, old.difference(&new).copied().collect::<BTreeSet<_>>());
             state = outcome.state;
@@ -272,6 +291,63 @@ fn a_file_without_segments_is_obsolete_at_once() {
     assert_eq!(outcome.obsolete[0].id, FileId(7));
     assert_eq!(outcome.state.version.file_count(), 0);
     assert_eq!(outcome.state.next_file, FileId(8));
+}
+
+#[test]
+fn a_held_file_is_released_or_becomes_one_of_segments_in_one_edit() {
+    let (left, right) = (meta(1, ("a", "b"), (1, 2)), meta(2, ("a", "b"), (1, 2)));
+    let segments = [hold_segment((7, 100), right), hold_segment((7, 0), left.clone())];
+    let held = apply(&base(), [hold(7, 1_000)].into_iter().chain(segments)).unwrap();
+    assert!(held.obsolete.is_empty());
+    let held = apply(&held.state, [hold(9, 50)]).unwrap().state;
+    assert_eq!((held.held.bytes(), held.next_file), (1_050, FileId(10)));
+    assert_eq!(held.version.file_count(), 0, "no tree has it");
+
+    let gone = apply(&held, [release(7)]).unwrap();
+    assert_eq!(gone.obsolete.iter().map(|file| file.id).collect::<Vec<_>>(), [FileId(7)]);
+    assert_eq!(gone.state.held.bytes(), 50);
+
+    let taken = [release(7), release(9), file(7, 1_000), add(1, 0, (7, 0), left)];
+    let taken = apply(&held, taken).unwrap();
+    check(&taken.state);
+    assert_eq!(taken.obsolete.iter().map(|file| file.id).collect::<Vec<_>>(), [FileId(9)]);
+    assert_eq!((uids(&taken.state, 1, 0), taken.state.held.bytes()), (vec![1], 0));
+
+    let again = apply(&held, [release(7), hold(7, 10)]).unwrap();
+    assert!(again.obsolete.is_empty());
+    assert_eq!(again.state.held.bytes(), 60);
+}
+
+#[test]
+fn a_file_is_of_segments_or_held_and_never_both() {
+    let good = || meta(1, ("a", "b"), (1, 2));
+    let bad = [
+        (vec![hold(1, 100), hold(1, 100)], "added twice"),
+        (vec![hold(1, 100), file(1, 100)], "added twice"),
+        (vec![file(1, 100), hold(1, 100)], "added twice"),
+        (vec![hold(1, 100), add(1, 0, (1, 0), good())], "unknown"),
+        (vec![hold(1, 99), hold_segment((1, 0), good())], "passes the end"),
+        (vec![hold(1, 1_000), hold_segment((1, u64::MAX), good())], "passes the end"),
+        (vec![hold_segment((1, 0), good())], "not held"),
+        (
+            vec![hold(1, 1_000), hold_segment((1, 0), good()), hold_segment((1, 99), good())],
+            "overlaps another",
+        ),
+        (
+            vec![hold(1, 1_000), hold_segment((1, 50), good()), hold_segment((1, 0), good())],
+            "overlaps another",
+        ),
+        (vec![hold(1, 100), hold_segment((1, 0), meta(1, ("a", "b"), (3, 2)))], "sequences"),
+        (vec![hold(1, 100), release(1), release(1)], "not held"),
+        (vec![file(1, 100), release(1)], "not held"),
+        (vec![hold(1, u64::MAX)], "over the limit"),
+        (vec![hold(u64::MAX, 1)], "beyond all limits"),
+    ];
+    for (records, why) in bad {
+        let error = apply(&base(), records).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+        assert!(error.to_string().contains(why), "'{error}' does not say '{why}'");
+    }
 }
 
 #[test]

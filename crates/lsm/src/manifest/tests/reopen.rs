@@ -4,7 +4,6 @@ use proptest::prelude::*;
 use siltstone_io::{sim::SimOptions, trace::TraceDisk};
 
 use super::*;
-use crate::types::{Counts, FileId, Hash, SegmentMeta, Uid};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
@@ -174,7 +173,7 @@ fn a_refused_edit_writes_nothing_and_the_next_one_goes_on() {
 fn edits_and_snapshots_may_span_frames() {
     let (disk, manifest) = created();
     manifest.commit(edit(1)).unwrap();
-    let mut records = vec![Record::AddFile { file: FileId(1), length: 1 << 20 }];
+    let mut records = vec![Record::AddFile { file: FileId(2), length: 1 << 20 }];
     records.extend((0..1_000_u16).map(|n| {
         let mut key_min = n.to_le_bytes().to_vec();
         key_min.resize(1_000, 0);
@@ -189,7 +188,7 @@ fn edits_and_snapshots_may_span_frames() {
             sequence_min: 4,
             sequence_max: 5,
         };
-        let (tree, file, offset) = (TreeId(1), FileId(1), u64::from(n) * 1_024);
+        let (tree, file, offset) = (TreeId(1), FileId(2), u64::from(n) * 1_024);
         Record::AddSegment { tree, level: 0, file, offset, meta }
     }));
     manifest.commit(Edit { records }).unwrap();
