@@ -133,7 +133,8 @@ impl Backups {
     /// `NotFound` without such a backup; `Exists` naming all that are there already, collections that
     /// would be made and tenants;
     /// `Invalid`, `Corrupt`, `NoSpace`, `Busy`, `NewerFormat`; and those of backend and disk. What
-    /// fails later is in the handle.
+    /// fails later is in the handle. Then the files that were complete stay on the disk: a restore
+    /// that needs them does not fetch them again, any other removes them.
     pub fn restore(
         &self,
         backend: &Arc<dyn Backend>,
@@ -156,6 +157,8 @@ impl Backups {
     ) -> Result<Handle> {
         let config = Repository::open(&self.hurried(backend))?.backup(id)?;
         let repository = Repository::open(backend)?;
+        // Names that the operation before this one has reserved are not there.
+        drop(self.journals.take_turn()?);
         let job = restore::prepare(&self.store, repository, config, options, destination)?;
         let begin = self.begin(Kind::Restore, id, &NodeName::default(), backend);
         let note = RestoreNote::started(
@@ -169,6 +172,17 @@ impl Backups {
         let handle = Handle::new(Arc::clone(&operation.shared));
         operation.spawn(move |operation| restore::run(operation, job, note))?;
         Ok(handle)
+    }
+
+    /// Removes what restores that failed, or whose process died, have left for the next try; says how
+    /// many bytes that were. The next restore fetches everything.
+    ///
+    /// # Errors
+    /// `Busy` while an operation runs; `NoSpace` when the disk is so full that the store cannot note
+    /// it; those of the store.
+    pub fn discard_held(&self) -> Result<u64> {
+        let _nothing_runs = self.journals.take_turn()?;
+        Ok(self.store.discard_held()?)
     }
 
     fn start_create(

@@ -45,6 +45,12 @@ const LOOKS_PER_NOTE: u32 = 5;
 /// Free bytes of the store's disk under which an operation gives up, before writers must.
 pub(crate) const FREE_BYTES_RESERVE: u64 = 64 << 20;
 
+/// Whether a restore that ended so keeps what it has completed for the next try. Who cancels wants
+/// the space back, and on a full disk the writers need it.
+pub(crate) fn keeps_held(kind: ErrorKind) -> bool {
+    !matches!(kind, ErrorKind::Canceled | ErrorKind::NoSpace)
+}
+
 /// What an operation did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -258,10 +264,19 @@ impl Operation {
     }
 
     fn end(&self, record: &mut Record, error: &Error) {
+        self.count_held(keeps_held(error.kind()));
         let canceled = error.kind() == ErrorKind::Canceled;
         let state = if canceled { State::Canceled } else { State::Failed };
         // Without its record the operation counts as interrupted, which is as good as failed.
         drop(self.change(record, state, Some(error.to_string())));
+    }
+
+    /// Notes what is held for the next try of a restore.
+    fn count_held(&self, is_kept: bool) {
+        if self.shared.kind == Kind::Restore {
+            let held = if is_kept { self.store.metrics().held_bytes } else { 0 };
+            self.shared.progress.set_held(held);
+        }
     }
 
     /// Whether it has not ended. The record must be held.
@@ -300,6 +315,7 @@ impl Operation {
     fn over(self, end: End) {
         let result = match end {
             End::Success(summary) => {
+                self.count_held(true);
                 // Without its record the repository or the catalog says that it succeeded.
                 drop(self.enter(State::Success));
                 Ok(summary)
@@ -358,6 +374,7 @@ impl Operation {
         }
         let pinned = self.store.metrics().pinned_bytes;
         self.shared.progress.set_pinned(pinned);
+        self.count_held(true);
         if pinned > self.pinned_bytes_max {
             let message = format!(
                 "{pinned} bytes of files are on the disk of the store only for backups, snapshots \
@@ -371,8 +388,9 @@ impl Operation {
 }
 
 fn progress_event(report: ProgressReport) -> Event {
-    let ProgressReport { bytes_done, bytes_stored, chunks_done, bytes_pinned, .. } = report;
-    Event::Progress { bytes_done, bytes_stored, chunks_done, bytes_pinned }
+    let ProgressReport { bytes_done, bytes_stored, chunks_done, .. } = report;
+    let ProgressReport { bytes_pinned, bytes_held, .. } = report;
+    Event::Progress { bytes_done, bytes_stored, chunks_done, bytes_pinned, bytes_held }
 }
 
 impl Shared {

@@ -146,6 +146,10 @@ pub struct RestoreOptions {
     pub rename: Vec<(String, String)>,
     /// Bound of the memory of the download in bytes. Default 64 MiB.
     pub memory_bytes_max: u64,
+    /// Bound of a file of restored segments in bytes, 64 KiB or more; a longer segment has a file of
+    /// its own. A restore that fails is asked for again without the files that were complete; up to
+    /// two were not. Default 64 MiB.
+    pub file_bytes_max: u64,
     /// Percent of the time of all processors that the restore may use, 1..=80. Default 50.
     pub cpu_percent: u8,
     /// Bytes a second that chunks are fetched with at most. Default no bound.
@@ -178,12 +182,16 @@ impl Default for RestoreOptions {
             rename: Vec::new(),
             node_mapping: Vec::new(),
             memory_bytes_max: 64 << 20,
+            file_bytes_max: 64 << 20,
             cpu_percent: CPU_PERCENT_DEFAULT,
             bytes_per_second_max: None,
             workers: None,
         }
     }
 }
+
+/// Least bound of the files of a restore, in bytes.
+const FILE_BYTES_MIN: u64 = 64 << 10;
 
 /// Percent of the processors' time where nothing is said.
 const CPU_PERCENT_DEFAULT: u8 = 50;
@@ -211,6 +219,12 @@ impl RestoreOptions {
     /// # Errors
     /// `Invalid`, naming the option and its limits.
     pub fn check(&self) -> Result<()> {
+        if self.file_bytes_max < FILE_BYTES_MIN {
+            return Err(invalid(format!(
+                "files of at most {} bytes are under the least bound of {FILE_BYTES_MIN}",
+                self.file_bytes_max
+            )));
+        }
         check_speed(self.cpu_percent, self.bytes_per_second_max)?;
         check_resources(self.memory_bytes_max, self.workers)
     }
@@ -256,6 +270,8 @@ mod tests {
         assert!(chunk.check().expect_err("small chunk").to_string().contains("2..=512"));
         let memory = CreateOptions { memory_bytes_max: 1, ..CreateOptions::default() };
         assert_eq!(memory.check().expect_err("little memory").kind(), ErrorKind::Invalid);
+        let files = RestoreOptions { file_bytes_max: 65_535, ..RestoreOptions::default() };
+        assert!(files.check().expect_err("small files").to_string().contains("65536"));
         let workers = RestoreOptions { workers: Some(0), ..RestoreOptions::default() };
         assert_eq!(workers.check().expect_err("no worker").kind(), ErrorKind::Invalid);
         for cpu_percent in [0, 81, 255] {

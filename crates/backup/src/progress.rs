@@ -17,6 +17,7 @@ struct Counters {
     bytes_stored: AtomicU64,
     chunks_done: AtomicU64,
     bytes_pinned: AtomicU64,
+    bytes_held: AtomicU64,
     trees: OnceLock<Trees>,
 }
 
@@ -52,7 +53,8 @@ pub struct ProgressReport {
     pub bytes_total: u64,
     /// Bytes of segments moved so far, of `bytes_total`.
     pub bytes_done: u64,
-    /// Bytes of segments that the repository held already; not part of `bytes_total`.
+    /// Bytes of segments that were there already, in the repository or, for a restore, on the disk
+    /// of the store from an earlier try; not part of `bytes_total`.
     pub bytes_reused: u64,
     /// Bytes of chunks as stored, after compression.
     pub bytes_stored: u64,
@@ -61,6 +63,9 @@ pub struct ProgressReport {
     /// Bytes of files that the store itself no longer needs and that stay on its disk only because
     /// a backup, a snapshot or a reader holds them.
     pub bytes_pinned: u64,
+    /// Bytes of complete files of a restore on the disk of its store: if it fails, the next one need
+    /// not fetch them again.
+    pub bytes_held: u64,
 }
 
 impl Progress {
@@ -125,6 +130,11 @@ impl Progress {
         self.0.bytes_pinned.store(bytes, Ordering::Relaxed);
     }
 
+    /// Sets how much is held now.
+    pub(crate) fn set_held(&self, bytes: u64) {
+        self.0.bytes_held.store(bytes, Ordering::Relaxed);
+    }
+
     /// The counters now; each is exact, together they may be a moment apart.
     pub fn report(&self) -> ProgressReport {
         ProgressReport {
@@ -134,6 +144,7 @@ impl Progress {
             bytes_stored: self.0.bytes_stored.load(Ordering::Relaxed),
             chunks_done: self.0.chunks_done.load(Ordering::Relaxed),
             bytes_pinned: self.0.bytes_pinned.load(Ordering::Relaxed),
+            bytes_held: self.0.bytes_held.load(Ordering::Relaxed),
         }
     }
 }

@@ -1,11 +1,18 @@
 //! The restore of a backup: everything is checked before anything is fetched, everything is fetched
 //! and verified before anything is visible, and then one edit of the store shows all of it.
+//!
+//! Each file that is complete is held for the next try. So a restore that lost its backend or its
+//! process goes on where it stopped ([`held`]); one that was canceled, or found the disk full, leaves
+//! nothing.
+
+mod held;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     mem,
 };
 
+use siltstone_io::env::Env;
 use siltstone_lsm::{
     catalog::{Catalog, TenantStatus},
     error::ErrorKind as StoreErrorKind,
@@ -14,12 +21,10 @@ use siltstone_lsm::{
     types::{FileId, Sequence, TreeId},
 };
 
+use self::held::Reuse;
 use crate::{
     error::{Error, ErrorKind, Result, listed},
-    fetch::{
-        Fetch,
-        files::{FileSink, Placed},
-    },
+    fetch::{Fetch, files::FileSink},
     format::{
         chunk::Chunk,
         config::{Config, Totals},
@@ -27,24 +32,23 @@ use crate::{
     },
     journal::record::Event,
     names::BackupId,
-    operation::{End, FREE_BYTES_RESERVE, Operation, Summary},
+    operation::{End, FREE_BYTES_RESERVE, Operation, Summary, keeps_held},
     options::RestoreOptions,
-    pace::{Host, Limits},
+    pace::{Host, Limits, Pace},
     repository::{Repository, RestoreNote},
     selection::{Selected, rename, select, tree_reports},
     state::State,
 };
 
-/// Files of restored segments end before the segment that would take them past this.
-const FILE_BYTES_MAX: u64 = 64 << 20;
-
 /// What a restore does; made by [`prepare`].
 #[derive(Debug)]
 pub(crate) struct RestoreJob {
+    store: Store,
     repository: Repository,
     id: BackupId,
     options: RestoreOptions,
-    ticket: RestoreTicket,
+    /// Until the commit has it.
+    ticket: Option<RestoreTicket>,
     /// A name that is there as asked once the edit is, and not before; one edit shows all.
     proof: Option<String>,
     collections: Vec<Selected>,
@@ -96,7 +100,7 @@ pub(crate) fn prepare(
         }
     };
     let proof = targets.first().map(proof_of);
-    let ticket = store.begin_restore_into(targets)?;
+    let ticket = Some(store.begin_restore_into(targets)?);
     let (sequence, mut totals) = (descriptor.config.sequence, descriptor.config.totals);
     let (chunks, segments) = wanted(descriptor, &collections);
     totals.collections = collections.len() as u64;
@@ -105,8 +109,9 @@ pub(crate) fn prepare(
     totals.chunk_bytes = chunks.iter().map(|chunk| chunk.length).sum();
     totals.segments = segments.len() as u64;
     totals.segment_bytes = segments.iter().map(|segment| segment.meta.length).sum();
-    require_space(store, totals.segment_bytes)?;
+    require_space(store, &segments)?;
     Ok(RestoreJob {
+        store: store.clone(),
         repository,
         id,
         options,
@@ -123,9 +128,34 @@ pub(crate) fn prepare(
 impl RestoreJob {
     /// The collections, under the names they get.
     pub(crate) fn names(&self) -> Vec<String> {
-        names(&self.collections)
+        self.collections.iter().map(|selected| selected.collection.name.clone()).collect()
+    }
+
+    /// Takes what an earlier try has left here and is what it should be, and removes the rest of
+    /// it; returns the segments in it with their places, and those that are to be fetched.
+    fn split(
+        &mut self,
+        env: &Env,
+        fetch: &Fetch<'_>,
+    ) -> Result<(Vec<PlacedSegment>, Vec<StoredSegment>)> {
+        let pace = Pace::new(fetch.host, fetch.backend, fetch.cancel, fetch.limits);
+        let found = Reuse::find(&self.store.held_files(), &self.segments);
+        let reuse = found.check(&*env.disk, &pace)?;
+        let ticket = self.ticket.as_mut().expect("the ticket is there until the commit");
+        ticket.take_held(&reuse.files())?;
+        let (mut here, mut rest) = (Vec::new(), Vec::new());
+        for (index, segment) in mem::take(&mut self.segments).into_iter().enumerate() {
+            match reuse.places.get(&index) {
+                Some(place) => here.push((segment, *place)),
+                None => rest.push(segment),
+            }
+        }
+        Ok((here, rest))
     }
 }
+
+/// A segment, and the file and byte offset where it lies.
+type PlacedSegment = (StoredSegment, (FileId, u64));
 
 /// Collections are made, but one that is there gets the tenants that were asked for by name.
 fn targets(catalog: &Catalog, collections: &[Selected]) -> Vec<RestoreTarget> {
@@ -176,19 +206,24 @@ pub(crate) fn is_shown(catalog: &Catalog, proof: &str) -> bool {
     }
 }
 
-fn names(collections: &[Selected]) -> Vec<String> {
-    collections.iter().map(|selected| selected.collection.name.clone()).collect()
-}
-
-/// Restores; the store is as before if it fails.
-pub(crate) fn run(operation: &Operation, job: RestoreJob, mut note: RestoreNote) -> End {
+/// Restores; the store shows what it showed before if it fails.
+pub(crate) fn run(operation: &Operation, mut job: RestoreJob, mut note: RestoreNote) -> End {
     let notes = job.repository.cancelable(&operation.shared.cancel);
     write_note(&notes, operation, &mut note, State::Transferring);
-    let repository = job.repository.clone();
-    let end = match restore(operation, job) {
+    let end = match restore(operation, &mut job) {
         Ok(summary) => End::Success(summary),
-        Err(error) if is_indeterminate(&error) => return End::Unknown(error),
-        Err(error) => End::Failure(operation.fail(error)),
+        Err(error) if job.ticket.is_none() && is_indeterminate(&error) => {
+            return End::Unknown(error); // the commit has it
+        }
+        Err(error) => {
+            let error = operation.fail(error);
+            drop(job.ticket.take()); // and what was not complete
+            if !keeps_held(error.kind()) {
+                // What cannot be removed now goes with the next restore, or by hand.
+                job.store.discard_held().unwrap_or_default();
+            }
+            End::Failure(error)
+        }
     };
     let state = match &end {
         End::Success(_) => State::Success,
@@ -198,43 +233,49 @@ pub(crate) fn run(operation: &Operation, job: RestoreJob, mut note: RestoreNote)
             State::Failed
         }
     };
-    write_note(&repository, operation, &mut note, state);
+    write_note(&job.repository, operation, &mut note, state);
     end
 }
 
-fn restore(operation: &Operation, job: RestoreJob) -> Result<Summary> {
-    let RestoreJob { repository, id, options, mut ticket, collections, chunks, segments, .. } = job;
-    let proof = job.proof;
+fn restore(operation: &Operation, job: &mut RestoreJob) -> Result<Summary> {
     let (progress, cancel) = (&operation.shared.progress, &operation.shared.cancel);
-    progress.plan(job.totals.segment_bytes, 0);
-    let (trees, places) = tree_reports(&collections);
-    let tree_of = |segment: &StoredSegment| (places[&segment.tree], segment.meta.length);
-    progress.plan_trees(trees, segments.iter().map(tree_of));
-    operation.note(&Event::Plan { bytes_total: job.totals.segment_bytes, bytes_reused: 0 })?;
-    operation.enter(State::Transferring)?;
-    let repository = repository.cancelable(cancel);
-    require_chunks(&repository, &chunks)?;
-    let (cpu_percent, bytes_per_second_max) = (options.cpu_percent, options.bytes_per_second_max);
+    let repository = job.repository.cancelable(cancel);
+    let RestoreOptions { cpu_percent, bytes_per_second_max, workers, memory_bytes_max, .. } =
+        job.options;
     let fetch = Fetch {
         host: Host::from(&operation.env),
         backend: &**repository.backend(),
         cancel,
         progress,
         limits: Limits { cpu_percent, bytes_per_second_max },
-        workers: options.workers,
-        memory_bytes_max: options.memory_bytes_max,
+        workers,
+        memory_bytes_max,
     };
-    let mut create = |len_hint| Ok(ticket.create_file(len_hint)?);
-    let mut sink = FileSink::new(&mut create, FILE_BYTES_MAX, job.totals.segment_bytes);
-    fetch.run(&chunks, &segments, &mut sink)?;
-    let placed = sink.finish()?;
+    let (here, rest) = job.split(&operation.env, &fetch)?;
+    let bytes_total = rest.iter().map(|segment| segment.meta.length).sum();
+    let bytes_reused = job.totals.segment_bytes - bytes_total;
+    progress.plan(bytes_total, bytes_reused);
+    let (trees, places) = tree_reports(&job.collections);
+    let tree_of = |segment: &StoredSegment| (places[&segment.tree], segment.meta.length);
+    progress.plan_trees(trees, rest.iter().map(tree_of));
+    operation.note(&Event::Plan { bytes_total, bytes_reused })?;
+    operation.enter(State::Transferring)?;
+    retain_used(&mut job.chunks, &rest);
+    require_chunks(&repository, &job.chunks)?;
+    let ticket = job.ticket.as_mut().expect("the ticket is there until the commit");
+    let mut sink = FileSink::new(ticket, job.options.file_bytes_max, bytes_total);
+    fetch.run(&job.chunks, &rest, &mut sink)?;
+    let fetched = sink.finish()?;
+    assert_eq!(fetched.len(), rest.len(), "a fetch places every segment it was asked, in order");
     operation.enter(State::Transferred)?;
-    let names = names(&collections);
-    let plan = restore_plan(collections, segments, &placed, job.sequence);
-    operation.begin_commit(proof.into_iter().collect())?;
-    ticket.commit(plan)?;
+    let names = job.names();
+    let places = fetched.into_iter().map(|placed| (placed.file, placed.offset));
+    let segments = here.into_iter().chain(rest.into_iter().zip(places));
+    let plan = restore_plan(mem::take(&mut job.collections), segments, job.sequence);
+    operation.begin_commit(job.proof.take().into_iter().collect())?;
+    job.ticket.take().expect("the ticket is there until the commit").commit(plan)?;
     Ok(Summary {
-        id,
+        id: job.id.clone(),
         attempt: operation.shared.attempt,
         sequence: job.sequence,
         totals: job.totals,
@@ -250,11 +291,16 @@ fn wanted(descriptor: Descriptor, collections: &[Selected]) -> (Vec<Chunk>, Vec<
     let trees: BTreeSet<TreeId> = collections.iter().flat_map(Selected::trees).collect();
     let mut segments = descriptor.segments;
     segments.retain(|segment| trees.contains(&segment.tree));
+    let mut chunks = descriptor.chunks;
+    retain_used(&mut chunks, &segments);
+    (chunks, segments)
+}
+
+/// Keeps the chunks in which some of the segments lie.
+fn retain_used(chunks: &mut Vec<Chunk>, segments: &[StoredSegment]) {
     let extents = segments.iter().flat_map(|segment| &segment.extents);
     let used: BTreeSet<_> = extents.map(|extent| extent.chunk).collect();
-    let mut chunks = descriptor.chunks;
     chunks.retain(|chunk| used.contains(&chunk.id));
-    (chunks, segments)
 }
 
 /// A backup of one node goes onto one node, whatever both are called.
@@ -290,8 +336,14 @@ pub(crate) fn require_chunks(repository: &Repository, chunks: &[Chunk]) -> Resul
     Err(Error::new(ErrorKind::Corrupt, message))
 }
 
-fn require_space(store: &Store, bytes: u64) -> Result<()> {
-    let free = store.env().disk.free_bytes()?;
+/// Of the segments only those must find room that no earlier try has left here, and what is left of
+/// other restores will make room.
+fn require_space(store: &Store, segments: &[StoredSegment]) -> Result<()> {
+    let reuse = Reuse::find(&store.held_files(), segments);
+    let is_missing = |(index, _): &(usize, _)| !reuse.places.contains_key(index);
+    let missing = segments.iter().enumerate().filter(is_missing);
+    let bytes: u64 = missing.map(|(_, segment)| segment.meta.length).sum();
+    let free = store.env().disk.free_bytes()?.saturating_add(reuse.useless_bytes);
     let needed = bytes.saturating_add(FREE_BYTES_RESERVE);
     if free >= needed {
         return Ok(());
@@ -305,16 +357,11 @@ fn require_space(store: &Store, bytes: u64) -> Result<()> {
 
 fn restore_plan(
     collections: Vec<Selected>,
-    segments: Vec<StoredSegment>,
-    placed: &[Placed],
+    segments: impl Iterator<Item = PlacedSegment>,
     sequence: Sequence,
 ) -> RestorePlan {
-    let places: BTreeMap<usize, (FileId, u64)> =
-        placed.iter().map(|placed| (placed.index, (placed.file, placed.offset))).collect();
     let mut by_tree: BTreeMap<TreeId, Vec<RestoredSegment>> = BTreeMap::new();
-    for (index, segment) in segments.into_iter().enumerate() {
-        let (file, offset) =
-            *places.get(&index).expect("a fetch places every segment it was asked");
+    for (segment, (file, offset)) in segments {
         let restored = RestoredSegment { level: segment.level, file, offset, meta: segment.meta };
         by_tree.entry(segment.tree).or_default().push(restored);
     }

@@ -182,6 +182,8 @@ pub(crate) enum BackupCommand {
     Status(BackupArgs),
     /// Ask the process that makes or restores the backup to stop.
     Cancel(CancelArgs),
+    /// Remove what restores that failed have left in the store for the next try.
+    Discard(StoreArgs),
     /// List the backups of a repository, the newest first.
     List(RepositoryArgs),
     /// Print everything a backup says of itself: collections, tenants, sizes, times.

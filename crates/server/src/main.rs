@@ -40,6 +40,7 @@ fn run(command: Command, output: Output) -> anyhow::Result<()> {
         Command::Backup(BackupCommand::Create(args)) => commands::backup::create(&args, output),
         Command::Backup(BackupCommand::Status(args)) => commands::backup::status(&args, output),
         Command::Backup(BackupCommand::Cancel(args)) => commands::backup::cancel(&args, output),
+        Command::Backup(BackupCommand::Discard(args)) => commands::backup::discard(&args, output),
         Command::Backup(BackupCommand::List(args)) => commands::backup::list(&args, output),
         Command::Backup(BackupCommand::Show(args)) => commands::show::run(&args, output),
         Command::Backup(BackupCommand::Verify(args)) => commands::verify::run(&args, output),

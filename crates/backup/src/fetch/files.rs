@@ -6,7 +6,10 @@
 use std::fmt;
 
 use siltstone_io::disk::StreamWriter;
-use siltstone_lsm::types::FileId;
+use siltstone_lsm::{
+    store::RestoreTicket,
+    types::{FileId, SegmentMeta},
+};
 
 use crate::{error::Result, fetch::SegmentSink, format::descriptor::StoredSegment};
 
@@ -21,16 +24,39 @@ pub struct Placed {
     pub offset: u64,
 }
 
-/// Makes a file that will hold about so many bytes.
-pub type CreateFile<'a> = dyn FnMut(u64) -> Result<(FileId, Box<dyn StreamWriter>)> + 'a;
+/// Makes the files of a sink, and hears when they are complete.
+pub trait Files {
+    /// Makes a file that will hold about `len_hint` bytes.
+    ///
+    /// # Errors
+    /// Whatever should end the fetch; also below.
+    fn create(&mut self, len_hint: u64) -> Result<(FileId, Box<dyn StreamWriter>)>;
+
+    /// A file is written and synced, and holds these segments whole, each at its byte offset.
+    ///
+    /// # Errors
+    /// As [`Files::create`].
+    fn complete(&mut self, file: FileId, segments: Vec<(u64, SegmentMeta)>) -> Result<()>;
+}
+
+/// The files of a restore, which are held for its next try.
+impl Files for RestoreTicket {
+    fn create(&mut self, len_hint: u64) -> Result<(FileId, Box<dyn StreamWriter>)> {
+        Ok(self.create_file(len_hint)?)
+    }
+
+    fn complete(&mut self, file: FileId, segments: Vec<(u64, SegmentMeta)>) -> Result<()> {
+        Ok(self.hold(file, segments)?)
+    }
+}
 
 /// Bytes of the next file that are written before the one before it is synced: what a stream has
 /// under way, so that the disk has something to do meanwhile.
 const BYTES_BEFORE_SYNC: u64 = 4 << 20;
 
-/// Writes segments into files that `create` makes, each synced when the next has begun.
+/// Writes segments into files, each synced when the next has begun.
 pub struct FileSink<'a> {
-    create: &'a mut CreateFile<'a>,
+    files: &'a mut dyn Files,
     file_bytes_max: u64,
     bytes_left: u64,
     /// Complete, and not synced yet.
@@ -43,13 +69,22 @@ struct OpenFile {
     file: FileId,
     writer: Box<dyn StreamWriter>,
     length: u64,
+    /// What is in it; the last one may not be whole yet.
+    segments: Vec<(u64, SegmentMeta)>,
 }
 
 impl<'a> FileSink<'a> {
     /// Files end before the segment that would take them past `file_bytes_max`; `bytes_total` are
     /// expected in all, so that files are allocated at their size.
-    pub fn new(create: &'a mut CreateFile<'a>, file_bytes_max: u64, bytes_total: u64) -> Self {
-        Self { create, file_bytes_max, bytes_left: bytes_total, ended: None, open: None, placed: Vec::new() }
+    pub fn new(files: &'a mut dyn Files, file_bytes_max: u64, bytes_total: u64) -> Self {
+        Self {
+            files,
+            file_bytes_max,
+            bytes_left: bytes_total,
+            ended: None,
+            open: None,
+            placed: Vec::new(),
+        }
     }
 
     /// Syncs the last files; says where each segment lies, by its place in the request.
@@ -68,6 +103,7 @@ impl<'a> FileSink<'a> {
         if let Some(ended) = self.ended.take() {
             let length = ended.writer.finish()?;
             assert_eq!(length, ended.length, "a file is as long as what was written");
+            self.files.complete(ended.file, ended.segments)?;
         }
         Ok(())
     }
@@ -85,11 +121,12 @@ impl SegmentSink for FileSink<'_> {
             Some(open) => open,
             none => {
                 let hint = self.bytes_left.min(self.file_bytes_max).max(length);
-                let (file, writer) = (self.create)(hint)?;
-                none.insert(OpenFile { file, writer, length: 0 })
+                let (file, writer) = self.files.create(hint)?;
+                none.insert(OpenFile { file, writer, length: 0, segments: Vec::new() })
             }
         };
         self.placed.push(Placed { index, file: open.file, offset: open.length });
+        open.segments.push((open.length, segment.meta.clone()));
         self.bytes_left = self.bytes_left.saturating_sub(length);
         Ok(())
     }

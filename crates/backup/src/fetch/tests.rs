@@ -4,11 +4,18 @@ use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use siltstone_io::path::RelPath;
-use siltstone_lsm::{format::primitives::hash, types::FileId, version::Segment};
+use siltstone_io::{
+    disk::{Disk, StreamWriter},
+    path::RelPath,
+};
+use siltstone_lsm::{
+    format::primitives::hash,
+    types::{FileId, SegmentMeta},
+    version::Segment,
+};
 
 use super::{
-    files::{FileSink, Placed},
+    files::{FileSink, Files, Placed},
     itinerary::{Chunks, Legs},
     *,
 };
@@ -291,14 +298,9 @@ fn the_memory_bound_is_kept_or_refused() {
 fn files_hold_one_large_or_many_small_segments() {
     let (world, bytes, uploaded) = stored(Compression::GzipBestSpeed);
     let disk = Arc::clone(&world.env.disk);
-    let mut made = 0;
-    let mut create = |_: u64| {
-        made += 1;
-        let path = RelPath::new(format!("restored-{made}")).unwrap();
-        Ok((FileId(made), disk.create_stream(&path, 0)?))
-    };
+    let mut files = Named { disk: Arc::clone(&disk), made: 0, complete: Vec::new() };
     let total = bytes.iter().map(|bytes| bytes.len() as u64).sum();
-    let mut sink = FileSink::new(&mut create, 50_000, total);
+    let mut sink = FileSink::new(&mut files, 50_000, total);
     world.fetch_into(&uploaded.chunks, &uploaded.segments, &mut sink).unwrap();
     let placed = sink.finish().unwrap();
     for (index, Placed { index: same, file, offset }) in placed.iter().enumerate() {
@@ -312,5 +314,45 @@ fn files_hold_one_large_or_many_small_segments() {
         assert!(length <= 50_000 || length == bytes[index].len() as u64);
     }
     assert_eq!(placed.len(), bytes.len());
-    assert!(made >= 3);
+    assert!(files.made >= 3);
+    // What was said to be complete, file by file, is all that was placed, where it was placed.
+    assert_eq!(files.complete.len() as u64, files.made);
+    let mut said: Vec<_> = (files.complete.iter())
+        .flat_map(|(file, segments)| segments.iter().map(|(at, meta)| (*file, *at, meta.uid)))
+        .collect();
+    said.sort_unstable();
+    let uid = |index: usize| uploaded.segments[index].meta.uid;
+    let mut expected: Vec<_> =
+        placed.iter().map(|placed| (placed.file, placed.offset, uid(placed.index))).collect();
+    expected.sort_unstable();
+    assert_eq!(said, expected);
+}
+
+/// Files with numbers for names; a file that is said to be complete has its whole length.
+#[derive(Debug)]
+struct Named {
+    disk: Arc<dyn Disk>,
+    made: u64,
+    complete: Vec<(FileId, Vec<(u64, SegmentMeta)>)>,
+}
+
+impl Named {
+    fn path(file: FileId) -> RelPath {
+        RelPath::new(format!("restored-{}", file.0)).unwrap()
+    }
+}
+
+impl Files for Named {
+    fn create(&mut self, _: u64) -> Result<(FileId, Box<dyn StreamWriter>)> {
+        self.made += 1;
+        let file = FileId(self.made);
+        Ok((file, self.disk.create_stream(&Self::path(file), 0)?))
+    }
+
+    fn complete(&mut self, file: FileId, segments: Vec<(u64, SegmentMeta)>) -> Result<()> {
+        let length: u64 = segments.iter().map(|(_, meta)| meta.length).sum();
+        assert_eq!(self.disk.file_len(&Self::path(file)).unwrap(), length);
+        self.complete.push((file, segments));
+        Ok(())
+    }
 }

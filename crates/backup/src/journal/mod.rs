@@ -114,15 +114,7 @@ impl Journals {
 
     /// Starts the journal of a new operation, which is now STARTED.
     pub(crate) fn begin(&self, begin: &Begin) -> Result<Journal> {
-        self.make_folder()?;
-        let operation = self.lock(OPERATION_LOCK).map_err(|error| {
-            let busy = error.kind() == IoErrorKind::Locked;
-            if !busy {
-                return Error::from(error);
-            }
-            let message = "another backup or restore of this store runs; wait for it or cancel it";
-            Error::new(ErrorKind::Busy, message).caused_by(error)
-        })?;
+        let operation = self.take_turn()?;
         let attempt = begin.attempt;
         let alive = self.lock(&format!("{attempt}{LOCK_SUFFIX}"))?;
         let log = self.disk().create_log(&path(&format!("{attempt}{JOURNAL_SUFFIX}"))?)?;
@@ -140,6 +132,29 @@ impl Journals {
         journal.log.sync()?;
         self.disk().sync_dir(&path("")?)?;
         Ok(journal)
+    }
+
+    /// Keeps all operations of the store from running until the guard drops.
+    ///
+    /// # Errors
+    /// `Busy`, naming the operation that runs; those of the disk.
+    pub(crate) fn take_turn(&self) -> Result<Box<dyn LockGuard>> {
+        self.make_folder()?;
+        self.lock(OPERATION_LOCK).map_err(|error| {
+            if error.kind() != IoErrorKind::Locked {
+                return Error::from(error);
+            }
+            let entries = self.entries().unwrap_or_default();
+            let message = match entries.iter().find(|entry| entry.alive) {
+                Some(Entry { begin, state, .. }) => {
+                    let what = if begin.kind == Kind::Restore { "restore of" } else { "backup" };
+                    format!("the {what} '{}' runs ({state}); wait for it or cancel it", begin.id)
+                }
+                // One that was just canceled cleans up, or one has not said yet what it is.
+                None => "a backup or restore of this store begins or ends; try again".to_owned(),
+            };
+            Error::new(ErrorKind::Busy, message).caused_by(error)
+        })
     }
 
     /// Takes the journal of a dead attempt, to write its end.
@@ -373,12 +388,19 @@ impl Entry {
                     (entry.progress.bytes_total, entry.progress.bytes_reused) =
                         (bytes_total, bytes_reused);
                 }
-                Event::Progress { bytes_done, bytes_stored, chunks_done, bytes_pinned } => {
+                Event::Progress {
+                    bytes_done,
+                    bytes_stored,
+                    chunks_done,
+                    bytes_pinned,
+                    bytes_held,
+                } => {
                     entry.progress = ProgressReport {
                         bytes_done,
                         bytes_stored,
                         chunks_done,
                         bytes_pinned,
+                        bytes_held,
                         ..entry.progress
                     };
                 }

@@ -90,6 +90,8 @@ pub(crate) enum Event {
         chunks_done: u64,
         #[serde(default)]
         bytes_pinned: u64,
+        #[serde(default)]
+        bytes_held: u64,
     },
     /// This object of the attempt exists, or will soon.
     Object { name: String },

@@ -119,6 +119,7 @@ fn what_was_recorded_survives_every_crash() {
             bytes_stored: 1,
             chunks_done: 0,
             bytes_pinned: 0,
+            bytes_held: 5,
         })?;
         Ok(journal)
     };

@@ -202,10 +202,10 @@ fn fault_16_a_canceled_restore_never_stamps_the_one_behind_it() {
         let new = loop {
             match restore() {
                 Ok(handle) => break handle,
-                // Its names are reserved still, or it is not over yet.
+                // It is not over yet.
                 Err(error) => {
-                    let is_taken = matches!(error.kind(), ErrorKind::Busy | ErrorKind::Exists);
-                    assert!(is_taken && old.status().state != State::Success, "{error}");
+                    assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+                    assert_ne!(old.status().state, State::Success, "{error}");
                 }
             }
             thread::sleep(Duration::from_millis(1));

@@ -83,20 +83,24 @@ fn fault_10_power_lost_at_any_step_of_a_restore_leaves_all_or_nothing() {
     let expected = content(&store);
     let memory = memory();
     create(&store, &memory, "nightly");
+    let mut options = RestoreOptions::default();
+    options.file_bytes_max = 64 << 10; // several files, each held when it is complete
     let whole = SimDisk::new(49);
-    let begun = {
+    let (begun, segment_bytes) = {
         let store = open_sim(&whole, 49);
         let begun = whole.operations();
-        restore(&store, &memory, "nightly");
-        begun
+        let backups = Backups::new(store).unwrap();
+        let restored = backups.restore(&memory, "nightly", options.clone()).unwrap().wait();
+        (begun, restored.unwrap().totals.segment_bytes)
     };
+    let mut went_on = 0;
     for steps in begun..=whole.operations() {
         let disk = SimDisk::new(49);
         {
             let store = open_sim(&disk, 49);
             disk.stop_after(steps);
             if let Ok(backups) = Backups::new(store.clone()) {
-                let ended = backups.restore(&memory, "nightly", RestoreOptions::default());
+                let ended = backups.restore(&memory, "nightly", options.clone());
                 drop(ended.and_then(|handle| handle.wait()));
             }
         }
@@ -106,9 +110,15 @@ fn fault_10_power_lost_at_any_step_of_a_restore_leaves_all_or_nothing() {
             let backups = Backups::new(store.clone()).unwrap();
             let found = content(&store);
             if found.is_empty() {
-                let again = backups.restore(&memory, "nightly", RestoreOptions::default());
-                again.unwrap().wait().unwrap();
+                let held = store.metrics().held_bytes;
+                let again = backups.restore(&memory, "nightly", options.clone());
+                let progress = again.unwrap().wait().unwrap().progress;
+                // Held is held: what an edit named was whole and durable before.
+                assert_eq!(progress.bytes_reused, held, "{steps} {crash:?}");
+                assert_eq!(progress.bytes_done, segment_bytes - held, "{steps} {crash:?}");
+                went_on += u32::from(held > 0);
             }
+            assert_eq!(store.metrics().held_files, 0, "{steps} {crash:?}");
             assert_same(&content(&store), &expected);
             let success = |status: &Status| status.state == State::Success;
             let statuses = api::statuses(store.env(), Some(&memory)).unwrap();
@@ -116,6 +126,7 @@ fn fault_10_power_lost_at_any_step_of_a_restore_leaves_all_or_nothing() {
             assert_eq!(statuses.iter().filter(|status| success(status)).count(), 1);
         }
     }
+    assert!(went_on > 100, "{went_on}");
 }
 
 /// Cuts of the power of a real file system.

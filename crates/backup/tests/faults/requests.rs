@@ -76,7 +76,7 @@ fn fault_14_other_ids_wait_their_turn_and_other_stores_do_not() {
     let first = backups.create(&slow(&memory), "first", quick()).unwrap();
     for id in ["second", "third"] {
         let error = backups.create(&memory, id, quick()).expect_err("one runs");
-        assert_error(&error, ErrorKind::Busy, &["another backup or restore"]);
+        assert_error(&error, ErrorKind::Busy, &["the backup '", "runs (", "cancel it"]);
     }
     // Another store into the same repository is in nobody's way.
     let (_disk, other) = sim_store(141);
@@ -101,7 +101,7 @@ fn fault_15_backup_and_restore_of_a_store_exclude_each_other() {
     let backups = Backups::new(target.clone()).unwrap();
     let restoring = backups.restore(&slow(&memory), "nightly", RestoreOptions::default()).unwrap();
     let error = backups.create(&memory, "meanwhile", quick()).expect_err("a restore runs");
-    assert_error(&error, ErrorKind::Busy, &["another backup or restore"]);
+    assert_error(&error, ErrorKind::Busy, &["the restore of 'nightly' runs ("]);
     restoring.wait().unwrap();
     assert_same(&content(&target), &expected);
 
@@ -110,7 +110,7 @@ fn fault_15_backup_and_restore_of_a_store_exclude_each_other() {
     options.rename = vec![("birds".to_owned(), "more".to_owned())];
     options.selection.include = vec!["birds".to_owned()];
     let error = backups.restore(&memory, "nightly", options.clone()).expect_err("a backup runs");
-    assert_error(&error, ErrorKind::Busy, &["another backup or restore"]);
+    assert_error(&error, ErrorKind::Busy, &["the backup 'reverse' runs ("]);
     making.wait().unwrap();
     check(&memory, "reverse", &expected);
     backups.restore(&memory, "nightly", options).unwrap().wait().unwrap();

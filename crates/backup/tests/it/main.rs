@@ -13,6 +13,8 @@ mod offload;
 #[cfg(test)]
 mod prune;
 #[cfg(test)]
+mod restore_resume;
+#[cfg(test)]
 mod resume;
 #[cfg(test)]
 mod round_trip;

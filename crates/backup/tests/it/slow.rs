@@ -24,6 +24,8 @@ pub(crate) struct Slow {
     wait: Duration,
     left: Arc<AtomicU64>,
     requests: Arc<AtomicU64>,
+    /// Bytes of parts of objects that were handed out.
+    fetched: Arc<AtomicU64>,
     end: End,
     cancel: Cancel,
 }
@@ -53,6 +55,7 @@ impl Slow {
             wait,
             left: Arc::new(AtomicU64::new(u64::MAX)),
             requests: Arc::default(),
+            fetched: Arc::default(),
             end: End::Silent,
             cancel: Cancel::new(),
         })
@@ -64,6 +67,21 @@ impl Slow {
         after: u64,
     ) -> (Arc<dyn Backend>, Arc<AtomicU64>) {
         Self::ending(inner, after, End::Fails(ErrorKind::Denied))
+    }
+
+    /// Answers everything, and counts the bytes of chunks that it hands out.
+    pub(crate) fn counting(inner: &Arc<dyn Backend>) -> (Arc<dyn Backend>, Arc<AtomicU64>) {
+        let fetched = Arc::<AtomicU64>::default();
+        let backend = Self {
+            inner: Arc::clone(inner),
+            wait: Duration::ZERO,
+            left: Arc::new(AtomicU64::new(u64::MAX)),
+            requests: Arc::default(),
+            fetched: Arc::clone(&fetched),
+            end: End::Silent,
+            cancel: Cancel::new(),
+        };
+        (Arc::new(backend), fetched)
     }
 
     /// Answers so many requests, and ends so; counts them all.
@@ -78,6 +96,7 @@ impl Slow {
             wait: Duration::ZERO,
             left: Arc::new(AtomicU64::new(after)),
             requests: Arc::clone(&requests),
+            fetched: Arc::default(),
             end,
             cancel: Cancel::new(),
         };
@@ -130,7 +149,9 @@ impl Backend for Slow {
 
     fn get_range(&self, object: &str, range: Range<u64>) -> Result<Bytes> {
         self.step()?;
-        self.inner.get_range(object, range)
+        let bytes = self.inner.get_range(object, range)?;
+        self.fetched.fetch_add(bytes.len() as u64, Ordering::SeqCst);
+        Ok(bytes)
     }
 
     fn stat(&self, object: &str) -> Result<Option<ObjectMeta>> {

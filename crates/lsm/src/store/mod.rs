@@ -374,7 +374,7 @@ impl Store {
     /// Reserves the names of new collections for a restore.
     ///
     /// # Errors
-    /// `Exists`, naming all conflicts; `Poisoned`; `Unavailable`.
+    /// `Exists`, naming all conflicts; `Unavailable` while another restore makes them; `Poisoned`.
     pub fn begin_restore(&self, names: &[String]) -> Result<RestoreTicket> {
         self.begin_restore_into(names.iter().cloned().map(RestoreTarget::Collection).collect())
     }
@@ -385,7 +385,8 @@ impl Store {
     ///
     /// # Errors
     /// `Exists`, naming all conflicts; `NotFound` for tenants of a collection that is not there;
-    /// `Invalid` for one that should be FROZEN and is not; `Poisoned`; `Unavailable`.
+    /// `Invalid` for one that should be FROZEN and is not; `Unavailable` while another restore or
+    /// offload concerns them; `Poisoned`.
     pub fn begin_restore_into(&self, targets: Vec<RestoreTarget>) -> Result<RestoreTicket> {
         RestoreTicket::begin(&self.inner.core, targets)
     }

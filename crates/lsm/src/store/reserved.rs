@@ -25,27 +25,28 @@ impl Reserved {
     /// Claims all targets or none.
     ///
     /// # Errors
-    /// `Exists`, naming all conflicts, when a name is taken or claimed; `NotFound` for tenants of a
-    /// collection that is not there; `Invalid` when a tenant is not FROZEN; `Unavailable` when it
-    /// is claimed.
+    /// `Exists`, naming all conflicts, when names are taken; `NotFound` for tenants of a collection
+    /// that is not there; `Invalid` when a tenant is not FROZEN; `Unavailable` for what is claimed.
     pub(crate) fn claim(&mut self, catalog: &Catalog, targets: &[RestoreTarget]) -> Result<()> {
-        let mut conflicts = BTreeSet::new();
+        let (mut taken, mut claimed) = (BTreeSet::new(), BTreeSet::new());
         for target in targets {
             match target {
                 RestoreTarget::Collection(name) => {
-                    let is_there = catalog.collections.contains_key(name.as_str());
-                    if is_there || self.collections.contains(name) {
-                        conflicts.insert(name.clone());
+                    if catalog.collections.contains_key(name.as_str()) {
+                        taken.insert(name.clone());
+                    } else if self.collections.contains(name) {
+                        claimed.insert(name.clone());
                     }
                 }
                 RestoreTarget::Tenants { collection, tenants } => {
                     let found = catalog.collection(collection)?;
-                    let is_taken = |tenant: &&String| {
-                        found.tenants.contains_key(tenant.as_str())
-                            || self.has_tenant(collection, tenant)
-                    };
-                    let taken = tenants.iter().filter(is_taken);
-                    conflicts.extend(taken.map(|tenant| format!("{collection}/{tenant}")));
+                    for tenant in tenants {
+                        if found.tenants.contains_key(tenant.as_str()) {
+                            taken.insert(format!("{collection}/{tenant}"));
+                        } else if self.has_tenant(collection, tenant) {
+                            claimed.insert(format!("{collection}/{tenant}"));
+                        }
+                    }
                 }
                 RestoreTarget::Frozen { collection, tenant } => {
                     let found = self.unclaimed_tenant(catalog, collection, tenant)?;
@@ -56,7 +57,8 @@ impl Reserved {
                 }
             }
         }
-        refuse(&conflicts)?;
+        refuse_taken(&taken)?;
+        refuse_claimed(&claimed)?;
         for target in targets {
             self.take(target);
         }
@@ -176,7 +178,7 @@ impl Reserved {
     }
 }
 
-fn refuse(conflicts: &BTreeSet<String>) -> Result<()> {
+fn refuse_taken(conflicts: &BTreeSet<String>) -> Result<()> {
     if conflicts.is_empty() {
         return Ok(());
     }
@@ -188,6 +190,18 @@ fn refuse(conflicts: &BTreeSet<String>) -> Result<()> {
         names.join(", ")
     );
     Err(Error::new(ErrorKind::Exists, message))
+}
+
+fn refuse_claimed(conflicts: &BTreeSet<String>) -> Result<()> {
+    if conflicts.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = conflicts.iter().map(String::as_str).collect();
+    let message = format!(
+        "another restore is making {}; wait for that, or cancel it",
+        names.join(", ")
+    );
+    Err(Error::new(ErrorKind::Unavailable, message))
 }
 
 fn busy(collection: &str, tenant: &str) -> Error {

@@ -86,7 +86,9 @@ fn a_running_restore_keeps_its_tenants_and_their_collection() {
     assert_eq!(kind(store.create_tenants("a", &["other", "new"])), ErrorKind::Exists);
     assert_eq!(kind(store.rename_tenant("a", "t1", "new")), ErrorKind::Exists);
     let again = vec![RestoreTarget::Collection("c".to_owned()), tenants("a", &["new"])];
-    assert_eq!(kind(store.begin_restore_into(again)), ErrorKind::Exists);
+    let again = store.begin_restore_into(again).unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::Unavailable, "it is not there yet");
+    assert!(again.to_string().starts_with("another restore is making a/new;"), "{again}");
     store.rename_tenant("a", "t1", "t9").unwrap();
     store.drop_tenants("a", &["t2"]).unwrap();
     ticket.commit(plan("a", &["new"])).unwrap();

@@ -1,4 +1,4 @@
-//! `siltstone backup create | status | cancel | list`.
+//! `siltstone backup create | status | cancel | discard | list`.
 //!
 //! A backup to a folder runs to its end in the calling process. Status, cancel and list read the
 //! journal beside the store and the repository, without the store's lock: the process that makes
@@ -17,6 +17,7 @@ use siltstone_backup::{
     names::NodeName,
     operation::Summary,
     options::CreateOptions,
+    state::State,
 };
 use siltstone_io::{
     env::Env,
@@ -77,6 +78,15 @@ pub(crate) fn cancel(args: &CancelArgs, output: Output) -> Result<()> {
     let kind = kind_name(status.kind);
     let json = json!({ "type": "result", "kind": kind, "id": args.id, "canceling": true });
     output.result(&text, &json)
+}
+
+/// Removes what restores that failed have left for the next try.
+pub(crate) fn discard(args: &StoreArgs, output: Output) -> Result<()> {
+    let store = open(args)?;
+    let bytes = Backups::new(store.clone())?.discard_held()?;
+    store.close()?;
+    let json = json!({ "type": "result", "kind": "discard", "bytes_discarded": bytes });
+    output.result(&format!("discarded {} of restores that failed", show_bytes(bytes)), &json)
 }
 
 /// Lists the backups of a repository, newest first.
@@ -164,7 +174,10 @@ pub(crate) fn follow(handle: &Handle, bar: Option<&Bar>) -> Result<Summary> {
 pub(crate) fn report(kind: Kind, summary: &Summary, output: Output) -> Result<()> {
     let Summary { id, collections, progress, elapsed, .. } = summary;
     let moved = if kind == Kind::Restore {
-        show_bytes(progress.bytes_done)
+        let reused = Some(progress.bytes_reused).filter(|bytes| *bytes > 0);
+        let reused =
+            reused.map(|bytes| format!(" ({} of an earlier try reused)", show_bytes(bytes)));
+        format!("{}{}", show_bytes(progress.bytes_done), reused.unwrap_or_default())
     } else {
         format!(
             "{} in {} ({} stored, {} reused)",
@@ -220,9 +233,13 @@ fn status_text(status: &Status) -> String {
     let left = left.map_or(String::new(), |left| format!(", {} s left", left.as_secs()));
     let reused = Some(progress.bytes_reused).filter(|bytes| *bytes > 0);
     let reused = reused.map_or(String::new(), |bytes| format!(", {} reused", show_bytes(bytes)));
+    let held = Some(progress.bytes_held).filter(|bytes| *bytes > 0 && status.state == State::Failed);
+    let held = held.map_or(String::new(), |bytes| {
+        format!(", {} kept for the next try", show_bytes(bytes))
+    });
     let error = status.error.as_ref().map_or(String::new(), |error| format!(": {error}"));
     format!(
-        "{}: {}{error} ({} of {}{reused}, {}{left})",
+        "{}: {}{error} ({} of {}{reused}{held}, {}{left})",
         named(status),
         status.state,
         show_bytes(progress.bytes_done),
@@ -237,7 +254,7 @@ fn status_json(status: &Status) -> serde_json::Value {
         "status": status.state.to_string(), "error": status.error,
         "bytes_done": status.progress.bytes_done, "bytes_total": status.progress.bytes_total,
         "bytes_reused": status.progress.bytes_reused, "chunks": status.progress.chunks_done,
-        "bytes_pinned": status.progress.bytes_pinned,
+        "bytes_pinned": status.progress.bytes_pinned, "bytes_held": status.progress.bytes_held,
         "bytes_per_second": status.bytes_per_second(),
         "seconds_left": status.time_left().map(|left| left.as_secs()),
         "elapsed_seconds": status.elapsed.as_secs_f64(),
