@@ -115,7 +115,8 @@ impl RestoreTicket {
         let outcome = self.core.edit(move |log| {
             let mut planned = planned(log, plan, &targets, &lengths)?;
             let release = held.into_iter().map(|file| Record::ReleaseFile { file });
-            planned.records.splice(0..0, release); // before the records that name them anew
+            // Before the records that name them anew.
+            planned.records = release.chain(planned.records).collect();
             Ok(planned)
         });
         if may_be_done(&outcome) {
@@ -131,7 +132,7 @@ impl RestoreTicket {
             return Err(Error::new(ErrorKind::Invalid, message));
         }
         plan.collections.iter().try_for_each(|collection| self.check_reserved(collection))?;
-        let is_own = |file| self.files.contains(file) || self.held.contains(file);
+        let is_own = |file: &FileId| self.files.contains(file) || self.held.contains(file);
         if plan.segments().any(|segment| !is_own(&segment.file)) {
             return Err(Error::new(ErrorKind::Invalid, "a segment is in a file of someone else"));
         }
