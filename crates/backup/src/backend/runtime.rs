@@ -15,7 +15,10 @@ use std::{
     time::Duration,
 };
 
-use siltstone_io::env::{Clock as _, SystemClock};
+use siltstone_io::{
+    env::{Clock as _, SystemClock},
+    os::lower_priority,
+};
 
 use crate::{
     cancel::Cancel,
@@ -95,6 +98,7 @@ impl Runtime {
             .worker_threads(THREADS)
             .thread_name("siltstone-backend")
             .on_thread_start(move || {
+                lower_priority();
                 METERED.set(Some((Arc::clone(&meter), Duration::ZERO)));
             })
             .on_thread_park(tell_cpu)

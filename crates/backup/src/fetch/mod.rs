@@ -4,10 +4,7 @@
 //! in order, compares every header and pad with what the descriptor says and hashes each segment;
 //! the caller's thread hands them to a sink. What is ahead of the sink is bounded, so memory is.
 
-use std::{
-    collections::VecDeque,
-    thread::{self, Scope, ScopedJoinHandle},
-};
+use std::{collections::VecDeque, thread};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use siltstone_lsm::format::primitives::PieceHasher;
@@ -24,6 +21,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     format::{chunk::Chunk, descriptor::StoredSegment},
     pace::{Host, Limits, Pace},
+    parallel::{join, spawn},
     progress::Progress,
 };
 
@@ -144,7 +142,7 @@ impl Fetch<'_> {
             })?;
             let delivered = self.deliver(pace, segments, &checked, sink);
             drop(checked); // the checker ends, and the workers after it
-            let check = checker.join().unwrap_or_else(|_panic| Err(stopped("one has panicked")));
+            let check = join(checker);
             delivered.and(check)
         })
     }
@@ -221,17 +219,6 @@ fn check_all(
             checked.send(steps).map_err(stopped)?;
         }
     }
-}
-
-fn spawn<'scope, T: Send + 'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    name: &str,
-    work: impl FnOnce() -> T + Send + 'scope,
-) -> Result<ScopedJoinHandle<'scope, T>> {
-    thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, work).map_err(|error| {
-        let message = format!("cannot start a thread of the fetch: {error}");
-        Error::new(ErrorKind::Io, message)
-    })
 }
 
 fn stopped(cause: impl std::fmt::Display) -> Error {
