@@ -37,9 +37,10 @@ const VALUE_BYTES: usize = 4000;
 /// Rows of one batch of the load.
 const BATCH_ROWS: u64 = 250;
 
-/// Bytes of a frame, and how many of them the codecs are measured with.
+/// Bytes of a frame, and how many of them the codecs are measured with: more than caches hold, which
+/// would flatter the codec alone.
 const FRAME_BYTES: usize = 4 << 20;
-const FRAMES: usize = 8;
+const FRAMES: usize = 64;
 
 /// Seconds after which a codec is known well enough.
 const CODEC_SECONDS: f64 = 3.0;

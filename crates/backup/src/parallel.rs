@@ -1,14 +1,44 @@
-//! [`for_each`]: the same work on many things, some at a time, until the first failure.
+//! The threads of an operation: [`spawn`] for its stages, and [`for_each`] for the same work on many
+//! things, some at a time, until the first failure.
+//!
+//! They run at a lower priority than threads of ordinary programs: whoever reads and writes the
+//! store comes first.
 
 use std::{
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    thread,
+    thread::{self, Scope, ScopedJoinHandle},
 };
 
+use siltstone_io::os::lower_priority;
+
 use crate::error::{Error, ErrorKind, Result};
+
+/// Starts a stage.
+///
+/// # Errors
+/// `Io` if the system has no threads left.
+pub(crate) fn spawn<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> Result<ScopedJoinHandle<'scope, T>> {
+    let work = move || {
+        lower_priority();
+        work()
+    };
+    thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, work).map_err(|error| {
+        let message = format!("cannot start a thread: {error}");
+        Error::new(ErrorKind::Io, message).caused_by(error)
+    })
+}
+
+/// Waits for a stage; its panic goes on here.
+pub(crate) fn join<T>(handle: ScopedJoinHandle<'_, T>) -> T {
+    handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
 
 /// Does `work` on all `items`, in their order, up to `workers` at a time. After a failure no more is
 /// begun; the first one is returned.
@@ -36,10 +66,8 @@ pub(crate) fn for_each<T: Sync>(
     };
     thread::scope(|scope| {
         for _ in 1..workers.min(items.len()) {
-            let helper = thread::Builder::new().name("backup-helper".to_owned());
-            if let Err(error) = helper.spawn_scoped(scope, run) {
-                let message = format!("cannot start a thread: {error}");
-                keep(Error::new(ErrorKind::Io, message).caused_by(error));
+            if let Err(error) = spawn(scope, "backup-helper", run) {
+                keep(error);
             }
         }
         run();

@@ -16,7 +16,7 @@ use std::{
 };
 
 use siltstone_io::{
-    disk::{BlockSource, Disk, LockGuard, ReadMode, Rename, StreamWriter},
+    disk::{BlockSource, Disk, LockGuard, ReadMode, Rename, STREAM_PIECE_BYTES, StreamWriter},
     env::Env,
     error::ErrorKind as IoErrorKind,
     exact,
@@ -98,6 +98,39 @@ impl Folder {
     /// Opens an object for reading at positions.
     pub(super) fn open(&self, object: &str) -> Result<Arc<dyn BlockSource>> {
         Ok(self.disk(Missing::Tell)?.open_blocks(&path(object)?, ReadMode::Direct)?)
+    }
+
+    /// Reads a range of an object that [`Folder::open`] has opened, whole.
+    ///
+    /// A large range is read as a stream, several pieces at a time, as the device is fastest.
+    pub(super) fn read_range(
+        &self,
+        source: &dyn BlockSource,
+        range: Range<u64>,
+    ) -> Result<Vec<u8>> {
+        let inside = range.start <= range.end && range.end <= source.len();
+        if !inside {
+            return Err(Error::corrupt(
+                source.path(),
+                format!(
+                    "it ends at byte {}, bytes up to {} were expected",
+                    source.len(),
+                    range.end
+                ),
+            ));
+        }
+        let length = usize::try_from(range.end - range.start).expect("u64 fits usize on Linux");
+        if length < STREAM_PIECE_BYTES {
+            let mut bytes = vec![0; length];
+            exact::read_exact_at(source, range.start, &mut bytes)?;
+            return Ok(bytes);
+        }
+        let mut bytes = Vec::with_capacity(length);
+        let mut stream = self.disk(Missing::Tell)?.open_stream(source.path(), range)?;
+        while let Some(piece) = stream.next_piece()? {
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(bytes)
     }
 
     /// Length and age of an object.
@@ -317,21 +350,6 @@ fn parent_missing(error: siltstone_io::error::Error) -> Error {
     }
     let message = format!("{error}; make the folder above it, or mount its disk");
     Error::new(ErrorKind::Unavailable, message)
-}
-
-/// Reads a range of an open object, whole.
-pub(super) fn read_range(source: &dyn BlockSource, range: Range<u64>) -> Result<Vec<u8>> {
-    let inside = range.start <= range.end && range.end <= source.len();
-    if !inside {
-        return Err(Error::corrupt(
-            source.path(),
-            format!("it ends at byte {}, bytes up to {} were expected", source.len(), range.end),
-        ));
-    }
-    let length = usize::try_from(range.end - range.start).expect("u64 fits usize on Linux");
-    let mut bytes = vec![0; length];
-    exact::read_exact_at(source, range.start, &mut bytes)?;
-    Ok(bytes)
 }
 
 fn path(object: &str) -> Result<RelPath> {

@@ -15,7 +15,10 @@ use std::{
     time::Duration,
 };
 
-use siltstone_io::env::{Clock as _, SystemClock};
+use siltstone_io::{
+    env::{Clock as _, SystemClock},
+    os::lower_priority,
+};
 
 use crate::{
     cancel::Cancel,
@@ -95,6 +98,7 @@ impl Runtime {
             .worker_threads(THREADS)
             .thread_name("siltstone-backend")
             .on_thread_start(move || {
+                lower_priority();
                 METERED.set(Some((Arc::clone(&meter), Duration::ZERO)));
             })
             .on_thread_park(tell_cpu)
@@ -257,7 +261,7 @@ mod tests {
             let clock = SystemClock::default();
             let used = || clock.thread_cpu().expect("the system tells a thread its time");
             let start = used();
-            while used() - start < WORK {}
+            while used().saturating_sub(start) < WORK {}
             Ok(())
         };
         runtime.run(&Watch::default(), blocking(burn)).unwrap();
@@ -270,7 +274,7 @@ mod tests {
             }
             std::thread::sleep(Duration::from_millis(1)); // until the thread has nothing to do
         }
-        panic!("{:?} told on the async threads, of {WORK:?}", runtime.cpu() - before);
+        panic!("{:?} told on the async threads, of {WORK:?} beside {before:?}", runtime.cpu());
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::{
             RpCreateDir, RpPresign, RpRename, RpStat, Service, ServiceInfo, oio,
         },
     },
-    folder::{Folder, NewObject, read_range},
+    folder::{Folder, NewObject},
     runtime::blocking,
 };
 use crate::{
@@ -159,18 +159,22 @@ pub(super) struct FolderReader {
 }
 
 impl oio::PositionRead for FolderReader {
-    type Handle = Arc<dyn BlockSource>;
+    type Handle = (Arc<Folder>, Arc<dyn BlockSource>);
 
     async fn open(&self) -> OperatorResult<Self::Handle> {
         let (folder, object) = (Arc::clone(&self.folder), self.object.clone());
-        off(move || folder.open(&object)).await
+        off(move || {
+            let source = folder.open(&object)?;
+            Ok((folder, source))
+        })
+        .await
     }
 
     async fn read_at(handle: &Self::Handle, offset: u64, size: usize) -> OperatorResult<Buffer> {
-        let source = Arc::clone(handle);
+        let (folder, source) = (Arc::clone(&handle.0), Arc::clone(&handle.1));
         let end = source.len().min(offset.saturating_add(size as u64));
         let range = offset.min(end)..end;
-        off(move || read_range(&*source, range)).await.map(Buffer::from)
+        off(move || folder.read_range(&*source, range)).await.map(Buffer::from)
     }
 }
 

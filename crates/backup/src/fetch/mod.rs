@@ -1,16 +1,16 @@
 //! The download: frames by range, checked, decoded, and the segments in them handed out.
 //!
-//! Workers make requests, check the hash of each frame and decompress; the caller's thread takes
-//! the answers in order, compares every header and pad with what the descriptor says, hashes each
-//! segment and hands it to a sink. Requests ahead are bounded, so memory is.
+//! Workers make requests, check the hash of each frame and decompress; the checker takes the answers
+//! in order, compares every header and pad with what the descriptor says and hashes each segment;
+//! the caller's thread hands them to a sink. What is ahead of the sink is bounded, so memory is.
 
 use std::{collections::VecDeque, thread};
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use siltstone_lsm::format::primitives::PieceHasher;
 
 use self::{
-    deliver::Delivery,
+    check::{Checker, Step},
     download::Job,
     itinerary::{Chunks, LEG_BYTES_MAX, LEG_PLAIN_MAX, Legs},
 };
@@ -21,10 +21,11 @@ use crate::{
     error::{Error, ErrorKind, Result},
     format::{chunk::Chunk, descriptor::StoredSegment},
     pace::{Host, Limits, Pace},
+    parallel::{join, spawn},
     progress::Progress,
 };
 
-mod deliver;
+mod check;
 mod download;
 pub mod files;
 mod itinerary;
@@ -33,6 +34,12 @@ mod tests;
 
 /// What the sink may hold: the buffers of two file streams, in bytes.
 const SINK_BYTES: u64 = 12 << 20;
+
+/// Frames that are checked and wait for the sink.
+const FRAMES_CHECKED: usize = 1;
+
+/// What the sink has before it: those, and the one it takes, each with the answer it is part of.
+const CHECKED_BYTES: u64 = (FRAMES_CHECKED as u64 + 1) * LEG_BYTES_MAX;
 
 /// What one request holds at most: its answer, twice while the backend puts it together, and the
 /// frames in it, with what decodes them.
@@ -120,25 +127,50 @@ impl Fetch<'_> {
         let chunks = &Chunks::new(chunks);
         let legs = Legs::new(chunks, segments)?;
         let pace = &Pace::new(self.host, self.backend, self.cancel, self.limits);
-        let (progress, hasher, payer) = (self.progress, PieceHasher::default(), pace.payer());
-        let delivery = Delivery { chunks, segments, pace, payer, progress, sink, hasher };
         let (jobs_in, jobs) = bounded(legs_max);
+        let (checked_in, checked) = bounded(FRAMES_CHECKED);
         thread::scope(|scope| {
             for _ in 0..self.workers().clamp(1, legs_max) {
                 let jobs = jobs.clone();
                 let work = move || download::work(self.backend, pace, chunks, &jobs);
-                let worker = thread::Builder::new().name("backup-fetch".to_owned());
-                worker.spawn_scoped(scope, work).map_err(|error| {
-                    Error::new(
-                        ErrorKind::Io,
-                        format!("cannot start a thread of the fetch: {error}"),
-                    )
-                })?;
+                spawn(scope, "backup-fetch", work)?;
             }
-            let delivered = deliver_all(legs, delivery, &jobs_in, legs_max);
-            drop(jobs_in); // the workers end
-            delivered
+            let checker = spawn(scope, "backup-check", move || {
+                let (payer, hasher) = (pace.payer(), PieceHasher::default());
+                let checker = Checker { chunks, segments, payer, hasher };
+                check_all(legs, checker, (&jobs_in, legs_max), &checked_in)
+            })?;
+            let delivered = self.deliver(pace, segments, &checked, sink);
+            drop(checked); // the checker ends, and the workers after it
+            let check = join(checker);
+            delivered.and(check)
         })
+    }
+
+    /// Hands to the sink what has been checked, until nothing more comes.
+    fn deliver(
+        &self,
+        pace: &Pace<'_>,
+        segments: &[StoredSegment],
+        checked: &Receiver<Vec<Step>>,
+        sink: &mut dyn SegmentSink,
+    ) -> Result<()> {
+        let mut payer = pace.payer();
+        for step in checked.iter().flatten() {
+            match step {
+                Step::Begin(index) => {
+                    payer.pay()?;
+                    sink.begin(index, &segments[index])?;
+                }
+                Step::Bytes(index, bytes) => {
+                    sink.write(&bytes)?;
+                    pace.streamed(bytes.len());
+                    self.progress.add_done(index, bytes.len() as u64);
+                }
+                Step::End => sink.end()?,
+            }
+        }
+        Ok(())
     }
 
     /// A thread waits for its request most of the time, so there may be more than its share.
@@ -148,7 +180,8 @@ impl Fetch<'_> {
 
     /// How many requests may be under way or in hand.
     fn legs_max(&self) -> Result<usize> {
-        let legs = self.memory_bytes_max.saturating_sub(SINK_BYTES) / LEG_BYTES;
+        let beside = SINK_BYTES + CHECKED_BYTES;
+        let legs = self.memory_bytes_max.saturating_sub(beside) / LEG_BYTES;
         let legs = usize::try_from(legs).unwrap_or(usize::MAX).min(self.workers().max(1) + 2);
         if legs == 0 {
             let bound = self.memory_bytes_max;
@@ -157,17 +190,17 @@ impl Fetch<'_> {
                 format!("memory bound {bound} bytes is under the {LEG_BYTES} of one request"),
             ));
         }
-        assert!(SINK_BYTES + legs as u64 * LEG_BYTES <= self.memory_bytes_max, "the bound holds");
+        assert!(beside + legs as u64 * LEG_BYTES <= self.memory_bytes_max, "the bound holds");
         Ok(legs)
     }
 }
 
-/// Keeps up to `legs_max` requests under way, and takes their answers in order.
-fn deliver_all(
+/// Keeps up to `legs_max` requests under way, and checks their answers in order.
+fn check_all(
     mut legs: Legs<'_>,
-    mut delivery: Delivery<'_>,
-    jobs: &Sender<Job>,
-    legs_max: usize,
+    mut checker: Checker<'_>,
+    (jobs, legs_max): (&Sender<Job>, usize),
+    checked: &Sender<Vec<Step>>,
 ) -> Result<()> {
     let mut ahead = VecDeque::with_capacity(legs_max);
     loop {
@@ -179,14 +212,11 @@ fn deliver_all(
             ahead.push_back(answer);
         }
         let Some(answer) = ahead.pop_front() else {
-            eprintln!("recv {:?} hash, write, pay, get_range", deliver::T);
             return Ok(());
         };
-        let t=std::time::Instant::now();
-        let got = answer.recv().map_err(stopped)??;
-        deliver::T[0].fetch_add(t.elapsed().as_micros() as u64, std::sync::atomic::Ordering::Relaxed);
-        for decoded in got {
-            delivery.frame(&decoded)?;
+        for decoded in answer.recv().map_err(stopped)?? {
+            let steps = checker.frame(&decoded)?;
+            checked.send(steps).map_err(stopped)?;
         }
     }
 }

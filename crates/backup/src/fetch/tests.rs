@@ -288,7 +288,7 @@ fn the_memory_bound_is_kept_or_refused() {
         let (limits, workers) = (Limits::NONE, Some(workers));
         Fetch { host, backend, cancel, progress: &progress, limits, workers, memory_bytes_max }
     };
-    assert_eq!(fetch(2, 64 << 20).legs_max().unwrap(), 4);
+    assert_eq!(fetch(2, 64 << 20).legs_max().unwrap(), 3);
     assert_eq!(fetch(8, 1 << 30).legs_max().unwrap(), 10);
     assert!(fetch(1, crate::options::MEMORY_BYTES_MIN).legs_max().is_ok());
     assert_eq!(fetch(1, 10 << 20).legs_max().expect_err("little").kind(), ErrorKind::Invalid);

@@ -5,8 +5,8 @@
 //!                      \---> workers (packed frames) ---/
 //! ```
 //!
-//! One thread reads and hashes; workers compress whole frames, each frame alone; the caller's thread
-//! writes frames in their order into chunks; one thread finishes chunks and settles what they hold.
+//! One thread reads and hashes; workers compress whole frames, each frame alone; one thread writes
+//! frames in their order into chunks; one finishes chunks and settles what they hold.
 //! All queues are bounded, and `budget` computes from the options how much may be under way: a slow
 //! backend pushes back to the disk.
 //!
@@ -39,6 +39,7 @@ use crate::{
     },
     options::Compression,
     pace::{Host, Limits, Pace},
+    parallel::{join, spawn},
     plan::Upload,
     progress::Progress,
 };
@@ -138,7 +139,7 @@ struct Stages<'a> {
 }
 
 impl<'a> Stages<'a> {
-    /// Starts the stages, stores on this thread, and joins: the first failure wins.
+    /// Starts the stages and joins them: the first failure wins.
     fn run<'scope>(
         self,
         scope: &'scope Scope<'scope, 'a>,
@@ -159,9 +160,11 @@ impl<'a> Stages<'a> {
         })?;
         let reading = self.spawn_reader(scope, sources, (events_in, tokens))?;
         let ends = Ends { closed: closed_in, settled, tokens: token_back };
-        let storing = Storer::new(pipeline, pace, end_mark(pipeline.options.compression), ends);
-        let stored = storing.store_all(&events);
-        drop(events);
+        let storing = spawn(scope, "backup-store", move || {
+            let end_mark = end_mark(pipeline.options.compression);
+            Storer::new(pipeline, pace, end_mark, ends).store_all(&events)
+        })?;
+        let stored = join(storing);
         let read = join(reading);
         let settled = join(settling);
         conclude(read, stored, settled)
@@ -257,21 +260,4 @@ impl From<RecvError> for Halt {
     fn from(_: RecvError) -> Self {
         Self::Stopped
     }
-}
-
-fn spawn<'scope, T: Send + 'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    name: &str,
-    run: impl FnOnce() -> T + Send + 'scope,
-) -> Result<ScopedJoinHandle<'scope, T>> {
-    let spawned = thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, run);
-    spawned.map_err(|error| spawn_failed(&error.to_string()).caused_by(error))
-}
-
-fn spawn_failed(why: &str) -> Error {
-    Error::new(ErrorKind::Io, format!("cannot start a thread of the backup: {why}"))
-}
-
-fn join<T>(handle: ScopedJoinHandle<'_, T>) -> T {
-    handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

@@ -61,6 +61,7 @@ use crate::{
 };
 
 pub use self::allocator::return_large_blocks;
+pub use self::sys::lower_priority;
 pub(crate) use self::sys::thread_cpu;
 
 /// How [`OsDisk`] moves streams.

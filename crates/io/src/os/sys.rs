@@ -218,6 +218,17 @@ pub(crate) fn thread_cpu() -> Duration {
     Duration::new(seconds.unwrap_or_default(), nanos.unwrap_or_default())
 }
 
+/// Nice value of threads that others come before: a tenth of the weight, which still moves on when
+/// the machine is busy.
+const NICE: i32 = 10;
+
+/// Lets the calling thread run after others, from now on, where processors are short. A system that
+/// refuses leaves it as it is.
+pub fn lower_priority() {
+    // Without a process this is the calling thread (setpriority(2), "C library/kernel differences").
+    let _refused = rustix::process::setpriority_process(None, NICE);
+}
+
 /// Runs a call again while a signal interrupts it.
 pub(super) fn uninterrupted<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
     loop {

@@ -1,13 +1,12 @@
-//! The caller's part of a fetch: decoded frames compared with what the descriptor says, and the
-//! segments in them handed to the sink.
+//! The checker's part of a fetch: decoded frames compared with what the descriptor says, segments
+//! hashed, and what is to be done with their bytes, in order.
 
-use siltstone_io::disk::STREAM_PIECE_BYTES;
+use bytes::Bytes;
 use siltstone_lsm::format::primitives::PieceHasher;
 
 use crate::{
     error::{Error, Result},
     fetch::{
-        SegmentSink,
         download::Decoded,
         itinerary::{ChunkMap, Chunks, Want},
     },
@@ -16,36 +15,42 @@ use crate::{
         descriptor::StoredSegment,
         tar::{self, EntryName},
     },
-    pace::{Pace, Payer},
-    progress::Progress,
+    pace::Payer,
 };
 
-pub(super) static T: [std::sync::atomic::AtomicU64;5] = [const {std::sync::atomic::AtomicU64::new(0)};5];
-/// Compares, hashes and hands over.
-pub(super) struct Delivery<'a> {
+/// What the sink is to be told.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// The segment at this index follows.
+    Begin(usize),
+    /// Bytes of the segment at this index.
+    Bytes(usize, Bytes),
+    /// It is whole and matches its hash.
+    End,
+}
+
+/// Compares and hashes.
+pub(super) struct Checker<'a> {
     pub(super) chunks: &'a Chunks<'a>,
     pub(super) segments: &'a [StoredSegment],
-    pub(super) pace: &'a Pace<'a>,
     pub(super) payer: Payer<'a>,
-    pub(super) progress: &'a Progress,
-    pub(super) sink: &'a mut dyn SegmentSink,
-    /// Of the segment that is being delivered.
+    /// Of the segment that is under way.
     pub(super) hasher: PieceHasher,
 }
 
-impl Delivery<'_> {
-    /// Takes what is wanted from one frame.
-    pub(super) fn frame(&mut self, decoded: &Decoded) -> Result<()> {
+impl Checker<'_> {
+    /// Checks what is wanted from one frame.
+    pub(super) fn frame(&mut self, decoded: &Decoded) -> Result<Vec<Step>> {
         let map = self.chunks.get(decoded.visit.chunk)?;
+        let mut steps = Vec::new();
         for want in &decoded.visit.wants {
-            let t=std::time::Instant::now();
             self.payer.pay()?;
-            T[3].fetch_add(t.elapsed().as_micros() as u64, std::sync::atomic::Ordering::Relaxed);
             match want {
                 Want::Entry { segment, slot, last } => {
-                    self.entry(map, decoded, *segment, slot)?;
+                    self.entry(map, decoded, (*segment, slot), &mut steps)?;
                     if *last {
                         self.end(*segment)?;
+                        steps.push(Step::End);
                     }
                 }
                 Want::EndMark => {
@@ -57,15 +62,15 @@ impl Delivery<'_> {
                 }
             }
         }
-        Ok(())
+        Ok(steps)
     }
 
     fn entry(
         &mut self,
         map: &ChunkMap<'_>,
         decoded: &Decoded,
-        index: usize,
-        slot: &Slot,
+        (index, slot): (usize, &Slot),
+        steps: &mut Vec<Step>,
     ) -> Result<()> {
         let Some(segment) = self.segments.get(index) else {
             return Ok(());
@@ -74,7 +79,7 @@ impl Delivery<'_> {
         let position = frame_start + u64::from(slot.start);
         let name = EntryName { uid: segment.meta.uid, part: slot.part };
         let header = tar::header(map.chunk.codec, position, name, slot.length);
-        if part(map, decoded, slot.start..slot.content)? != header {
+        if part(map, decoded, slot.start..slot.content)?[..] != header[..] {
             return Err(differs(map, slot.frame, "a tar header"));
         }
         let content_end = slot.content + slot.length;
@@ -85,19 +90,10 @@ impl Delivery<'_> {
         }
         if slot.part == 0 {
             self.hasher = PieceHasher::default();
-            self.sink.begin(index, segment)?;
+            steps.push(Step::Begin(index));
         }
-        // By pieces, so that the disk has the first while the next are hashed.
-        for piece in content.chunks(STREAM_PIECE_BYTES) {
-            let t=std::time::Instant::now();
-            self.hasher.update(piece);
-            T[1].fetch_add(t.elapsed().as_micros() as u64, std::sync::atomic::Ordering::Relaxed);
-            let t=std::time::Instant::now();
-            self.sink.write(piece)?;
-            T[2].fetch_add(t.elapsed().as_micros() as u64, std::sync::atomic::Ordering::Relaxed);
-        }
-        self.pace.streamed(content.len());
-        self.progress.add_done(index, u64::from(slot.length));
+        self.hasher.update(&content);
+        steps.push(Step::Bytes(index, content));
         Ok(())
     }
 
@@ -111,22 +107,19 @@ impl Delivery<'_> {
             let what = format!("segment {} in it does not match its hash", segment.meta.uid);
             return Err(Error::corrupt(objects.join("' or '"), what));
         }
-        self.sink.end()
+        Ok(())
     }
 }
 
 /// Bytes of the plain frame, which must be in the window that was fetched.
-fn part<'a>(
-    map: &ChunkMap<'_>,
-    decoded: &'a Decoded,
-    range: std::ops::Range<u32>,
-) -> Result<&'a [u8]> {
+fn part(map: &ChunkMap<'_>, decoded: &Decoded, range: std::ops::Range<u32>) -> Result<Bytes> {
     let from = decoded.visit.window.start;
     let start = range.start.checked_sub(from).map(|at| at as usize);
     let end = range.end.checked_sub(from).map(|at| at as usize);
     start
         .zip(end)
-        .and_then(|(start, end)| decoded.bytes.get(start..end))
+        .filter(|(start, end)| start <= end && *end <= decoded.bytes.len())
+        .map(|(start, end)| decoded.bytes.slice(start..end))
         .ok_or_else(|| differs(map, decoded.visit.frame, "the length of a frame"))
 }
 
