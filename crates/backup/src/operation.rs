@@ -264,17 +264,18 @@ impl Operation {
     }
 
     fn end(&self, record: &mut Record, error: &Error) {
-        self.count_held(keeps_held(error.kind()));
+        self.count_held(Some(error.kind()));
         let canceled = error.kind() == ErrorKind::Canceled;
         let state = if canceled { State::Canceled } else { State::Failed };
         // Without its record the operation counts as interrupted, which is as good as failed.
         drop(self.change(record, state, Some(error.to_string())));
     }
 
-    /// Notes what is held for the next try of a restore.
-    fn count_held(&self, is_kept: bool) {
+    /// Notes what is held for the next try of a restore, also once it has `failed` so.
+    fn count_held(&self, failed: Option<ErrorKind>) {
         if self.shared.kind == Kind::Restore {
-            let held = if is_kept { self.store.metrics().held_bytes } else { 0 };
+            let is_held = failed.is_none_or(keeps_held);
+            let held = if is_held { self.store.metrics().held_bytes } else { 0 };
             self.shared.progress.set_held(held);
         }
     }
@@ -315,7 +316,7 @@ impl Operation {
     fn over(self, end: End) {
         let result = match end {
             End::Success(summary) => {
-                self.count_held(true);
+                self.count_held(None);
                 // Without its record the repository or the catalog says that it succeeded.
                 drop(self.enter(State::Success));
                 Ok(summary)
@@ -374,7 +375,7 @@ impl Operation {
         }
         let pinned = self.store.metrics().pinned_bytes;
         self.shared.progress.set_pinned(pinned);
-        self.count_held(true);
+        self.count_held(None);
         if pinned > self.pinned_bytes_max {
             let message = format!(
                 "{pinned} bytes of files are on the disk of the store only for backups, snapshots \

@@ -59,8 +59,7 @@ impl Core {
         let mut claimed = lock(&self.claimed);
         let held = self.manifest.state().held;
         let is_free = |file: &FileId| !claimed.contains(file);
-        if let Some(file) =
-            wanted.iter().find(|file| !is_free(file) || held.file(**file).is_none())
+        if let Some(file) = wanted.iter().find(|file| !is_free(file) || held.file(**file).is_none())
         {
             let message = format!("{file} is not held, or another restore has it");
             return Err(Error::new(ErrorKind::Invalid, message));

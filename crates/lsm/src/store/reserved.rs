@@ -197,10 +197,8 @@ fn refuse_claimed(conflicts: &BTreeSet<String>) -> Result<()> {
         return Ok(());
     }
     let names: Vec<&str> = conflicts.iter().map(String::as_str).collect();
-    let message = format!(
-        "another restore is making {}; wait for that, or cancel it",
-        names.join(", ")
-    );
+    let message =
+        format!("another restore is making {}; wait for that, or cancel it", names.join(", "));
     Err(Error::new(ErrorKind::Unavailable, message))
 }
 

@@ -87,13 +87,12 @@ pub(crate) fn restore(store: &Store, prefix: &str) -> Result<()> {
     let mut written = 0;
     let mut segments: BTreeMap<TreeId, Vec<RestoredSegment>> = BTreeMap::new();
     for (index, segment) in cut.segments.iter().enumerate() {
-        let (file, offset) = match taken.get(&index) {
-            Some(place) => *place,
-            None => {
-                copy(store, segment, &mut *stream)?;
-                written += segment.meta.length;
-                (new_file, written - segment.meta.length)
-            }
+        let (file, offset) = if let Some(place) = taken.get(&index) {
+            *place
+        } else {
+            copy(store, segment, &mut *stream)?;
+            written += segment.meta.length;
+            (new_file, written - segment.meta.length)
         };
         let (level, meta) = (segment.level, segment.meta.clone());
         let restored = RestoredSegment { level, file, offset, meta };

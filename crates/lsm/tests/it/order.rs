@@ -47,7 +47,8 @@ impl StoreRecords {
         let state = Manifest::open(&env, u64::MAX).ok()?.state();
         let files = state.version.files().map(|file| names::file(file.id));
         let held = state.held.files().map(|held| names::file(held.file));
-        let record = files.chain(held).chain(live_logs(&state)).fold(Record::named(), Record::needs);
+        let record =
+            files.chain(held).chain(live_logs(&state)).fold(Record::named(), Record::needs);
         if !self.has_a_new_queue_edit(&state) {
             return Some(record);
         }

@@ -146,7 +146,8 @@ pub(crate) struct Copied {
 
 impl Runner {
     pub(crate) fn new(disk: Arc<dyn Disk>, options: Options) -> Self {
-        let run = Run { states: vec![State::new()], durable: 0, acknowledged: 0, held: 0, error: None };
+        let run =
+            Run { states: vec![State::new()], durable: 0, acknowledged: 0, held: 0, error: None };
         Self { disk, seed: 7, options, store: None, run, elsewhere: BTreeMap::new() }
     }
 

@@ -233,10 +233,10 @@ fn status_text(status: &Status) -> String {
     let left = left.map_or(String::new(), |left| format!(", {} s left", left.as_secs()));
     let reused = Some(progress.bytes_reused).filter(|bytes| *bytes > 0);
     let reused = reused.map_or(String::new(), |bytes| format!(", {} reused", show_bytes(bytes)));
-    let held = Some(progress.bytes_held).filter(|bytes| *bytes > 0 && status.state == State::Failed);
-    let held = held.map_or(String::new(), |bytes| {
-        format!(", {} kept for the next try", show_bytes(bytes))
-    });
+    let held =
+        Some(progress.bytes_held).filter(|bytes| *bytes > 0 && status.state == State::Failed);
+    let held = held
+        .map_or(String::new(), |bytes| format!(", {} kept for the next try", show_bytes(bytes)));
     let error = status.error.as_ref().map_or(String::new(), |error| format!(": {error}"));
     format!(
         "{}: {}{error} ({} of {}{reused}{held}, {}{left})",

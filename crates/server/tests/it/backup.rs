@@ -149,3 +149,17 @@ fn a_status_is_of_the_repository_that_was_asked_for() {
     let status = sandbox.run(&["backup", "status", "b", "--data", "elsewhere"]).ok();
     assert!(status.starts_with("backup 'b': SUCCESS, completed "), "{status}");
 }
+
+#[test]
+fn what_failed_restores_have_left_can_be_discarded() {
+    let sandbox = Sandbox::with_rows();
+    let told = sandbox.run(&["backup", "discard"]).ok();
+    assert_eq!(told, "discarded 0 B of restores that failed\n");
+    let told = sandbox.run(&["backup", "discard", "--json"]).object();
+    assert_eq!((&told["kind"], &told["bytes_discarded"]), (&"discard".into(), &0.into()));
+    sandbox.run(&["backup", "create", "monday"]).ok();
+    sandbox.run(&["restore", "monday", "--data", "other"]).ok();
+    let status = sandbox.run(&["backup", "status", "monday", "--data", "other", "--json"]).object();
+    assert_eq!((&status["bytes_held"], &status["bytes_reused"]), (&0.into(), &0.into()));
+    sandbox.run(&["backup", "discard", "--data", "nowhere"]).fails(4);
+}
