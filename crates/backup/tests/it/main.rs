@@ -17,6 +17,8 @@ mod resume;
 #[cfg(test)]
 mod round_trip;
 #[cfg(test)]
+mod scenarios;
+#[cfg(test)]
 mod servers;
 #[cfg(test)]
 mod slow;
