@@ -6,46 +6,40 @@
 //! nor it them. What the target holds of that store already is referred to, not copied. Later
 //! backups of the store to the target take the copy as their base.
 //!
-//! There is no journal, since there is no store: what a killed copy leaves goes with a prune.
+//! There is no journal, since there is no store. A copy that is cut off is run again and goes on from
+//! the chunks that are in the target already, see [`earlier`]; what nobody goes on from goes with a
+//! prune.
+
+mod earlier;
+mod stream;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ops::Range,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use siltstone_lsm::format::primitives::hash;
-
+use self::stream::CHUNK_MEMORY_BYTES;
 use crate::{
-    backend::{Backend, Conditions, PART_BYTES, PARTS_IN_FLIGHT},
+    backend::{Backend, Conditions},
     cancel::Cancel,
     content::{Content, Sealer},
     create::PRUNE_GRACE,
     error::{Error, ErrorKind, Result, listed},
-    fetch::{Fetch, NoSink},
     format::{
-        chunk::{Chunk, Codec},
+        chunk::Chunk,
         config::Config,
         descriptor::{Descriptor, StoredSegment},
     },
     job::Job,
     moment::timestamp,
     names::{AttemptId, BackupId, ChunkId},
-    options::MEMORY_BYTES_MIN,
+    options::{CPU_PERCENT_DEFAULT, check_resources, check_speed},
     pace::Limits,
-    parallel::for_each,
     plan::Base,
-    repository::{CommitOutcome, IntentHead, Repository, commit, taken},
+    repository::{ChunkCopy, CommitOutcome, IntentHead, Repository, commit, taken},
     verify::{VerifyOptions, VerifyReport, verify},
 };
-
-/// What one chunk on its way holds at most: the parts of its writer, and a range twice while the
-/// backend puts it together.
-const CHUNK_MEMORY_BYTES: u64 = (PARTS_IN_FLIGHT as u64 + 1 + 2) * PART_BYTES as u64;
-
-/// Most chunks on their way at a time.
-const CHUNKS_IN_FLIGHT_MAX: u64 = 8;
 
 /// Choices for a copy.
 #[derive(Clone, Debug)]
@@ -56,11 +50,36 @@ pub struct CopyOptions {
     /// Bound of the memory of the copy in bytes, 48 MiB or more; each 35 MiB allow one chunk more on
     /// its way. Default 140 MiB.
     pub memory_bytes_max: u64,
+    /// Percent of the time of all processors that the copy may use, 1..=80. Default 50.
+    pub cpu_percent: u8,
+    /// Bytes a second that chunks are copied with at most. Default no bound.
+    pub bytes_per_second_max: Option<u64>,
 }
 
 impl Default for CopyOptions {
     fn default() -> Self {
-        Self { rename: None, memory_bytes_max: 4 * CHUNK_MEMORY_BYTES }
+        Self {
+            rename: None,
+            memory_bytes_max: 4 * CHUNK_MEMORY_BYTES,
+            cpu_percent: CPU_PERCENT_DEFAULT,
+            bytes_per_second_max: None,
+        }
+    }
+}
+
+impl CopyOptions {
+    /// Checks the limits.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the option and its limits.
+    pub fn check(&self) -> Result<()> {
+        check_speed(self.cpu_percent, self.bytes_per_second_max)?;
+        check_resources(self.memory_bytes_max, None)
+    }
+
+    fn limits(&self) -> Limits {
+        let Self { cpu_percent, bytes_per_second_max, .. } = *self;
+        Limits { cpu_percent, bytes_per_second_max }
     }
 }
 
@@ -74,15 +93,31 @@ pub struct CopyReport {
     pub chunks_copied: u64,
     /// Their bytes.
     pub bytes_copied: u64,
-    /// Chunks of the copy that the target held already.
+    /// Chunks of the copy that the target held already, of other backups or from an attempt before.
     pub chunks_reused: u64,
     /// Their bytes.
     pub bytes_reused: u64,
+    /// Those of `chunks_reused` that an attempt to make this copy had brought before it was cut off.
+    pub chunks_resumed: u64,
     /// The copy as it was found afterwards: all its objects, with their lengths.
     pub verified: VerifyReport,
     /// How long it took.
     pub elapsed: Duration,
 }
+
+/// A backup as its target sees it before anything is copied.
+struct Shares {
+    /// Chunks of other backups in the target, and the segments in them.
+    reused_chunks: Vec<Chunk>,
+    reused: Vec<StoredSegment>,
+    /// Segments that the target does not hold, where they are in the source.
+    new: Vec<StoredSegment>,
+    /// Chunks of the target that nothing may begin to refer to.
+    condemned: BTreeSet<ChunkId>,
+}
+
+/// What chunks of the source are called in the target.
+type Names = BTreeMap<ChunkId, ChunkId>;
 
 /// A copy in progress.
 struct Copying<'a> {
@@ -102,8 +137,9 @@ struct Copying<'a> {
 /// # Errors
 /// `NotFound` without the backup; `Exists` if the target has one of that id; `Corrupt` naming the
 /// object when the backup is damaged; `Invalid`; `Canceled`; and those of both backends. Nothing of
-/// the copy is seen then, and its objects are removed, or go with a prune of the target; but for an
-/// error that says that the copy is there.
+/// the copy is seen then. Its objects are removed, or go with a prune of the target; but `Unavailable`
+/// leaves them, and the same copy run again goes on from them. An error may also say that the copy is
+/// there.
 pub fn copy(
     job: Job<'_>,
     from: &Arc<dyn Backend>,
@@ -113,12 +149,7 @@ pub fn copy(
 ) -> Result<CopyReport> {
     let id = BackupId::new(id)?;
     let new_id = options.rename.as_deref().map_or_else(|| Ok(id.clone()), BackupId::new)?;
-    if options.memory_bytes_max < MEMORY_BYTES_MIN {
-        let given = options.memory_bytes_max;
-        let message =
-            format!("memory bound {given} bytes is under the least of {MEMORY_BYTES_MIN}");
-        return Err(Error::new(ErrorKind::Invalid, message));
-    }
+    options.check()?;
     let started = job.clock.monotonic();
     let source = Repository::open(&from.cancelable(job.cancel))?;
     let descriptor = source.descriptor(source.backup(&id)?)?;
@@ -136,10 +167,13 @@ pub fn copy(
     };
     let (target, objects) = (patient.cancelable(job.cancel), Mutex::default());
     let copying = Copying { job, options, started, source, target, head, objects };
-    let (config, content) = match copying.make(descriptor) {
+    let (config, content, chunks_resumed) = match copying.make(descriptor) {
         Ok(made) => made,
         Err(error) => {
-            copying.clean_up(&patient);
+            // Whoever waits for a backend that went away wants to go on.
+            if error.kind() != ErrorKind::Unavailable {
+                copying.clean_up(&patient);
+            }
             return Err(error);
         }
     };
@@ -155,6 +189,7 @@ pub fn copy(
         bytes_copied: bytes(&content.new_chunks),
         chunks_reused: content.reused_chunks.len() as u64,
         bytes_reused: bytes(&content.reused_chunks),
+        chunks_resumed,
         verified,
         elapsed: job.elapsed(started),
         config,
@@ -162,12 +197,12 @@ pub fn copy(
 }
 
 impl Copying<'_> {
-    /// Everything up to the commit.
-    fn make(&self, descriptor: Descriptor) -> Result<(Config, Content)> {
+    /// Everything up to the commit; and how many chunks came from an attempt before.
+    fn make(&self, descriptor: Descriptor) -> Result<(Config, Content, u64)> {
         let source = descriptor.config.clone();
-        let mut content = self.transfer(descriptor)?;
+        let (mut content, resumed) = self.transfer(descriptor)?;
         let remember = |object| {
-            self.objects.lock().unwrap_or_else(PoisonError::into_inner).push(object);
+            self.remember(object);
             self.job.cancel.check()
         };
         let (parts, totals) = content.seal(&Sealer {
@@ -178,17 +213,48 @@ impl Copying<'_> {
         })?;
         if self.job.elapsed(self.started) > PRUNE_GRACE / 2 {
             let message = "the copy took so long that a prune of the target may have condemned its \
-                           chunks; try again over a faster link";
+                           chunks; try again: it goes on from what is there";
             return Err(Error::new(ErrorKind::Unavailable, message));
         }
         self.job.cancel.check()?;
         let (id, attempt) = (self.head.id.clone(), self.head.attempt);
-        Ok((Config { id, attempt, totals, parts, ..source }, content))
+        Ok((Config { id, attempt, totals, parts, ..source }, content, resumed))
     }
 
     /// From the intent until all chunks are in the target.
-    fn transfer(&self, descriptor: Descriptor) -> Result<Content> {
+    fn transfer(&self, descriptor: Descriptor) -> Result<(Content, u64)> {
         self.target.put_intent(&self.head, Vec::new())?;
+        let Shares { mut reused_chunks, reused, mut new, condemned } = self.share(&descriptor)?;
+        let needed = used(&new);
+        let needed: Vec<Chunk> =
+            descriptor.chunks.into_iter().filter(|chunk| needed.contains(&chunk.id)).collect();
+        let mut spared = condemned;
+        spared.extend(reused_chunks.iter().map(|chunk| chunk.id));
+        let mut names = self.take_over(&needed, &spared)?;
+        let (taken, rest): (Vec<Chunk>, Vec<Chunk>) =
+            needed.into_iter().partition(|chunk| names.contains_key(&chunk.id));
+        let resumed = taken.len() as u64;
+        names.extend(rest.iter().map(|chunk| (chunk.id, ChunkId(self.job.unique_id()))));
+        let named = |id: ChunkId| names.get(&id).copied().unwrap_or(id);
+        let renamed = |chunk: &Chunk| Chunk { id: named(chunk.id), ..chunk.clone() };
+
+        reused_chunks.extend(taken.iter().map(renamed));
+        let ids = reused_chunks.iter().map(|chunk| chunk.id).collect();
+        let copies = names.iter().map(|(&from, &to)| ChunkCopy { from, to }).collect();
+        self.target.put_intent_to_copy(&self.head, ids, copies)?;
+        self.copy_chunks(&rest, &names)?;
+        for extent in new.iter_mut().flat_map(|segment| &mut segment.extents) {
+            extent.chunk = named(extent.chunk);
+        }
+        let new_chunks: Vec<Chunk> = rest.iter().map(renamed).collect();
+        let brought: Vec<Chunk> = taken.iter().map(renamed).chain(new_chunks.clone()).collect();
+        self.read_back(&brought, &new)?;
+        let collections = descriptor.collections;
+        Ok((Content { collections, reused_chunks, reused, new_chunks, new }, resumed))
+    }
+
+    /// What the target holds in other backups of the same store, and what it does not.
+    fn share(&self, descriptor: &Descriptor) -> Result<Shares> {
         let mut base = Base::default();
         if let Some(nearest) = self.nearest(&descriptor.config)? {
             base.add(&nearest);
@@ -197,28 +263,20 @@ impl Copying<'_> {
         let mut usable = self.target.present(base.chunks())?;
         usable.retain(|chunk| !condemned.contains(chunk));
         let reusable = base.reusable(&usable);
-
         let (mut reused, mut new) = (Vec::new(), Vec::new());
-        for segment in descriptor.segments {
+        for segment in &descriptor.segments {
             match reusable.find(&segment.meta) {
                 Some(stored) => {
-                    reused.push(StoredSegment { extents: stored.extents.clone(), ..segment });
+                    let extents = stored.extents.clone();
+                    reused.push(StoredSegment { extents, ..segment.clone() });
                 }
-                None => new.push(segment),
+                None => new.push(segment.clone()),
             }
         }
         let used = used(&reused);
         let reused_chunks = base.chunks().iter().filter(|chunk| used.contains(&chunk.id));
-        let reused_chunks: Vec<Chunk> = reused_chunks.cloned().collect();
-        let ids = reused_chunks.iter().map(|chunk| chunk.id).collect();
-        self.target.put_intent(&self.head, ids)?;
-
-        let needed = self::used(&new);
-        let chunks: Vec<Chunk> =
-            descriptor.chunks.into_iter().filter(|chunk| needed.contains(&chunk.id)).collect();
-        let new_chunks = self.copy_chunks(&chunks, &mut new)?;
-        let collections = descriptor.collections;
-        Ok(Content { collections, reused_chunks, reused, new_chunks, new })
+        let reused_chunks = reused_chunks.cloned().collect();
+        Ok(Shares { reused_chunks, reused, new, condemned })
     }
 
     /// The backup of the same store in the target that was begun the least time before or after.
@@ -226,95 +284,6 @@ impl Copying<'_> {
         let mut near = self.target.backups_of(source.store_id)?;
         near.sort_by_key(|config| source.started_at.duration_since(config.started_at).abs());
         self.target.first_readable(near)
-    }
-
-    /// Copies `chunks` under fresh identities, and makes `segments` lie there.
-    fn copy_chunks(&self, chunks: &[Chunk], segments: &mut [StoredSegment]) -> Result<Vec<Chunk>> {
-        let renamed = |chunk: &Chunk| (chunk.id, ChunkId(self.job.unique_id()));
-        let fresh: BTreeMap<ChunkId, ChunkId> = chunks.iter().map(renamed).collect();
-        let total = chunks.iter().map(|chunk| chunk.length).sum();
-        self.job.progress.plan(total, 0);
-        let workers = self.options.memory_bytes_max / CHUNK_MEMORY_BYTES;
-        let workers = usize::try_from(workers.clamp(1, CHUNKS_IN_FLIGHT_MAX)).unwrap_or(1);
-        for_each(chunks, workers, |chunk| match fresh.get(&chunk.id) {
-            Some(to) => self.copy_chunk(chunk, *to),
-            None => Ok(()),
-        })?;
-        let to = |id: ChunkId| fresh.get(&id).copied().unwrap_or(id);
-        for extent in segments.iter_mut().flat_map(|segment| &mut segment.extents) {
-            extent.chunk = to(extent.chunk);
-        }
-        let copies = chunks.iter().map(|chunk| Chunk { id: to(chunk.id), ..chunk.clone() });
-        let copies: Vec<Chunk> = copies.collect();
-        self.read_back(&copies, segments)?;
-        Ok(copies)
-    }
-
-    /// Streams one chunk, and compares each frame that has a hash.
-    fn copy_chunk(&self, chunk: &Chunk, to: ChunkId) -> Result<()> {
-        let (from, to) = (chunk.id.object(), to.object());
-        self.objects.lock().unwrap_or_else(PoisonError::into_inner).push(to.clone());
-        let mut writer = self.target.backend().writer(&to)?;
-        let starts = chunk.frame_starts();
-        let streamed = runs(chunk).into_iter().try_for_each(|frames| {
-            self.job.cancel.check()?;
-            let at = |index: usize| starts.get(index).copied().unwrap_or(chunk.length);
-            let range = at(frames.start)..at(frames.end);
-            let bytes = self.source.backend().get_range(&from, range)?;
-            let mut rest = bytes.clone();
-            for (index, frame) in
-                chunk.frames.iter().enumerate().take(frames.end).skip(frames.start)
-            {
-                let length = rest.len().min(frame.stored as usize);
-                let stored = rest.split_to(length);
-                if frame.hash.is_some_and(|expected| expected != hash(&stored)) {
-                    let what = format_args!("frame {index}: it does not match its hash");
-                    return Err(Error::corrupt(&from, what));
-                }
-            }
-            self.job.progress.add_done(usize::MAX, bytes.len() as u64);
-            writer.write(bytes)
-        });
-        if let Err(error) = streamed {
-            // The cause matters more than what may be left behind.
-            drop(writer.abort());
-            return Err(error);
-        }
-        let length = writer.finish()?;
-        if length != chunk.length {
-            let what = format_args!("{length} of {} bytes were stored", chunk.length);
-            return Err(Error::corrupt(to, what));
-        }
-        self.job.progress.add_chunk(length);
-        Ok(())
-    }
-
-    /// Uncompressed chunks have no hashes of their own, those of segments may span chunks: what lies
-    /// in such is read from where it is now, and compared.
-    fn read_back(&self, chunks: &[Chunk], segments: &[StoredSegment]) -> Result<()> {
-        let plain = chunks.iter().filter(|chunk| chunk.codec == Codec::None);
-        let plain: BTreeSet<ChunkId> = plain.map(|chunk| chunk.id).collect();
-        let lies_in = |segment: &&StoredSegment| {
-            segment.extents.iter().any(|extent| plain.contains(&extent.chunk))
-        };
-        let mut seen = BTreeSet::new();
-        let segments: Vec<StoredSegment> = (segments.iter().filter(lies_in))
-            .filter(|segment| seen.insert(segment.meta.uid))
-            .cloned()
-            .collect();
-        if segments.is_empty() {
-            return Ok(());
-        }
-        let fetch = Fetch {
-            host: self.job.host(),
-            backend: &**self.target.backend(),
-            cancel: self.job.cancel,
-            progress: &crate::progress::Progress::new(),
-            limits: Limits::NONE,
-            workers: None,
-            memory_bytes_max: self.options.memory_bytes_max,
-        };
-        fetch.run(chunks, &segments, &mut NoSink)
     }
 
     fn commit(&self, patient: &Repository, config: &Config) -> Result<()> {
@@ -333,30 +302,17 @@ impl Copying<'_> {
 
     /// Removes what this attempt stored, as far as that works; the rest goes with a prune.
     fn clean_up(&self, patient: &Repository) {
-        let soon = Cancel::new();
-        let repository = patient.cancelable(&soon);
-        let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        let removed = objects.iter().try_for_each(|object| repository.backend().delete(object));
-        let (id, attempt) = (&self.head.id, self.head.attempt);
-        drop(removed.and_then(|()| repository.remove_intent(id, attempt)));
+        drop(self.remove_objects(&patient.cancelable(&Cancel::new())));
     }
-}
 
-/// Runs of whole frames, each of at most a part's bytes.
-fn runs(chunk: &Chunk) -> Vec<Range<usize>> {
-    let mut runs: Vec<Range<usize>> = Vec::new();
-    let mut bytes = 0;
-    for (index, frame) in chunk.frames.iter().enumerate() {
-        bytes += frame.stored as usize;
-        match runs.last_mut() {
-            Some(run) if bytes <= PART_BYTES => run.end = index + 1,
-            _ => {
-                runs.push(index..index + 1);
-                bytes = frame.stored as usize;
-            }
-        }
+    /// Keeps in mind an object of this attempt.
+    fn remember(&self, object: String) {
+        self.objects().push(object);
     }
-    runs
+
+    fn objects(&self) -> MutexGuard<'_, Vec<String>> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 fn used(segments: &[StoredSegment]) -> BTreeSet<ChunkId> {
@@ -376,22 +332,4 @@ fn require_chunks(repository: &Repository, chunks: &[Chunk]) -> Result<()> {
 
 fn hex(id: [u8; 16]) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use siltstone_lsm::types::Hash;
-
-    use super::*;
-    use crate::format::chunk::Frame;
-
-    #[test]
-    fn runs_are_whole_frames_within_a_part_and_cover_the_chunk() {
-        let frame = |stored: u32| Frame { plain: stored, stored, hash: Some(Hash([0; 32])) };
-        let mib = 1 << 20;
-        let frames: Vec<Frame> = [4 * mib, mib, 1, 4 * mib, 4 * mib, 10, 10].map(frame).to_vec();
-        let chunk = |frames| Chunk { id: ChunkId([0; 16]), codec: Codec::Gzip, length: 0, frames };
-        assert_eq!(runs(&chunk(frames)), [0..2, 2..4, 4..7]);
-        assert_eq!(runs(&chunk(Vec::new())), []);
-    }
 }

@@ -5,6 +5,8 @@ mod cancel;
 #[cfg(test)]
 mod copy;
 #[cfg(test)]
+mod copy_resume;
+#[cfg(test)]
 mod damage;
 #[cfg(test)]
 mod kill;
