@@ -117,7 +117,7 @@ fn a_copy_that_was_cut_off_asks_for_and_sends_the_rest_alone() {
             prune(job, &target, &PruneOptions::default()).unwrap();
         }
         let left: Vec<String> =
-            to.names().into_iter().filter(|it| !it.ends_with(".jsonl")).collect();
+            to.names().into_iter().filter(|it| !it.contains("/backup-")).collect();
         let chunks = left.iter().filter(|it| it.starts_with(CHUNKS)).count();
         assert_eq!((chunks, left.len()), (all, all + 3), "{left:?}"); // config, note, repository
     }
@@ -277,7 +277,7 @@ fn prunes_between_any_two_requests_of_a_copy_that_goes_on_do_not_hurt_it() {
         target
     };
     let is_cut_off = |after: &u64| cut_off_after(*after).ids().is_empty();
-    let after = (0..).take_while(is_cut_off).last().expect("the first request counts");
+    let after = (0..1000).take_while(is_cut_off).last().expect("the first request counts");
     let mut went_on = 0;
     for at in 0.. {
         let target = cut_off_after(after); // right before its commit

@@ -50,7 +50,7 @@ use crate::{
 /// The node that is backed up.
 const NODE: &str = "production-0";
 
-const WRITERS: u64 = 3;
+const WRITERS: [u64; 3] = [0, 1, 2];
 
 /// Keys of each writer in each tree: they are written again and again.
 const KEYS: u64 = 400;
@@ -155,9 +155,7 @@ fn play(places: &[&Arc<dyn Backend>]) -> Played {
     let over = AtomicBool::new(false);
     let ((made, digests), batches) = thread::scope(|scope| {
         let (store, over) = (&store, &over);
-        let writers: Vec<_> = (0..WRITERS)
-            .map(|writer| scope.spawn(move || write(store, trees, writer, over)))
-            .collect();
+        let writers = WRITERS.map(|writer| scope.spawn(move || write(store, trees, writer, over)));
         let ended = Over(over);
         let begun = store.snapshot().sequence();
         wait_until(|| store.snapshot().sequence() - begun >= SEQUENCES_BEFORE);
