@@ -1,6 +1,6 @@
 //! [`Content`]: what a descriptor is about to say, while prunes go on beside.
 //!
-//! It refers to chunks of other backups. One that a prune has condemned meanwhile still lives for
+//! It refers to chunks of others. One that a prune has condemned meanwhile still lives for
 //! the grace, and is copied to an identity of this attempt's own.
 
 use std::{collections::BTreeMap, mem};
@@ -23,10 +23,10 @@ const RESCUES_MAX: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Content {
     pub(crate) collections: Vec<StoredCollection>,
-    /// Chunks of other backups, and the segments in them.
+    /// Chunks of other backups and attempts, and the segments in them.
     pub(crate) reused_chunks: Vec<Chunk>,
     pub(crate) reused: Vec<StoredSegment>,
-    /// Chunks of this attempt, and the segments in them.
+    /// Chunks of this attempt, and the segments in them; a part of these may lie in the others.
     pub(crate) new_chunks: Vec<Chunk>,
     pub(crate) new: Vec<StoredSegment>,
 }
@@ -60,7 +60,7 @@ impl Content {
         Err(Error::new(ErrorKind::Unavailable, message))
     }
 
-    /// Copies chunks of other backups that a prune has condemned. Whether there were any.
+    /// Copies chunks of others that a prune has condemned. Whether there were any.
     fn rescue(&mut self, sealer: &Sealer<'_>) -> Result<bool> {
         let condemned = sealer.repository.condemned()?;
         let mut copies: BTreeMap<ChunkId, ChunkId> = BTreeMap::new();
@@ -70,7 +70,8 @@ impl Content {
             sealer.repository.copy_chunk(chunk, copy)?;
             copies.insert(mem::replace(&mut chunk.id, copy), copy);
         }
-        for extent in self.reused.iter_mut().flat_map(|segment| &mut segment.extents) {
+        let segments = self.reused.iter_mut().chain(&mut self.new);
+        for extent in segments.flat_map(|segment| &mut segment.extents) {
             if let Some(copy) = copies.get(&extent.chunk) {
                 extent.chunk = *copy;
             }

@@ -6,7 +6,7 @@
 //! parts are there before `backup_config.json`, which is written last and makes the backup be.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     mem,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -23,11 +23,12 @@ use crate::{
     backend::Conditions,
     cancel::Cancel,
     codec::codec_of,
+    content::{Content, Sealer},
     error::{Error, ErrorKind, Result},
     format::{
         chunk::{Chunk, ChunkSizes},
-        config::{Config, PartInfo, Totals},
-        descriptor::{PartsWriter, StoredCollection, StoredSegment, StoredTenant},
+        config::Config,
+        descriptor::{StoredCollection, StoredSegment, StoredTenant},
     },
     journal::record::Event,
     leftovers::{Leftovers, remove},
@@ -47,9 +48,6 @@ pub const PRUNE_GRACE: Duration = Duration::from_hours(48);
 
 /// How long a backup that failed or was canceled removes what it stored.
 const CLEAN_UP_LIMIT: Duration = Duration::from_secs(5);
-
-/// How often chunks may be condemned under a backup that is about to commit.
-const RESCUES_MAX: usize = 4;
 
 /// What a backup is made of.
 #[derive(Debug)]
@@ -76,13 +74,9 @@ struct Making<'a> {
     objects: Mutex<Vec<String>>,
 }
 
-/// Everything the descriptor says.
-struct Content {
-    collections: Vec<StoredCollection>,
-    reused_chunks: Vec<Chunk>,
-    reused: Vec<StoredSegment>,
-    new_chunks: Vec<Chunk>,
-    new: Vec<StoredSegment>,
+/// What is stored, and what is to be said of it.
+struct Transferred {
+    content: Content,
     sequence: u64,
     /// FROZEN tenants, which are not in it.
     skipped: Vec<String>,
@@ -109,9 +103,9 @@ pub(crate) fn run(operation: &Operation, mut job: CreateJob) -> End {
     let cut = job.cut.take();
     let repository = job.repository.cancelable(&operation.shared.cancel);
     let making = Making { operation, job: &job, repository, objects: Mutex::default() };
-    let sealed = making.transfer(cut).and_then(|mut content| {
-        let skipped = mem::take(&mut content.skipped);
-        making.seal(content).map(|(config, collections)| (config, collections, skipped))
+    let sealed = making.transfer(cut).and_then(|mut transferred| {
+        let skipped = mem::take(&mut transferred.skipped);
+        making.seal(transferred).map(|(config, collections)| (config, collections, skipped))
     });
     let (config, collections, skipped) = match sealed {
         Ok(sealed) => sealed,
@@ -142,7 +136,7 @@ pub(crate) fn run(operation: &Operation, mut job: CreateJob) -> End {
 
 impl Making<'_> {
     /// From the intent until all chunks are stored.
-    fn transfer(&self, cut: Option<Cut>) -> Result<Content> {
+    fn transfer(&self, cut: Option<Cut>) -> Result<Transferred> {
         let Operation { env, journals, .. } = self.operation;
         let leftovers = Leftovers::settle(env, journals, &self.repository)?;
         self.repository.put_intent(&self.job.head, Vec::new())?;
@@ -197,15 +191,14 @@ impl Making<'_> {
             return Err(Error::new(ErrorKind::Io, message));
         }
         self.operation.enter(State::Transferred)?;
-        Ok(Content {
+        let content = Content {
             collections: collections.into_iter().map(|selected| selected.collection).collect(),
             reused_chunks: plan.chunks,
             reused: plan.reused,
             new_chunks: uploaded.chunks,
             new: uploaded.segments,
-            sequence,
-            skipped,
-        })
+        };
+        Ok(Transferred { content, sequence, skipped })
     }
 
     /// What to upload. The cut's view goes here, so that from now on segments go one by one.
@@ -259,26 +252,20 @@ impl Making<'_> {
 
     /// Writes the descriptor's parts and says what the commit will say. From here on a cancel
     /// request comes too late.
-    fn seal(&self, mut content: Content) -> Result<(Config, Vec<String>)> {
-        self.rescue(&mut content)?;
-        let mut sealed = self.put_parts(&content)?;
-        let mut rescues = 0;
-        while self.rescue(&mut content)? {
-            rescues += 1;
-            if rescues == RESCUES_MAX {
-                let message = "chunks of this backup are condemned again and again; try again";
-                return Err(Error::new(ErrorKind::Unavailable, message));
-            }
-            sealed = self.put_parts(&content)?;
-        }
+    fn seal(&self, transferred: Transferred) -> Result<(Config, Vec<String>)> {
+        let Transferred { mut content, sequence, .. } = transferred;
+        let head = &self.job.head;
+        let (parts, totals) = content.seal(&Sealer {
+            repository: &self.repository,
+            head,
+            unique_id: &|| self.operation.env.unique_id(),
+            remember: &|object| self.remember(object),
+        })?;
         if self.operation.age() > PRUNE_GRACE / 2 {
             let message = "the backup took so long that a prune may have condemned its chunks; \
                            try again, most of it is stored already";
             return Err(Error::new(ErrorKind::Unavailable, message));
         }
-        let (parts, mut totals) = sealed;
-        totals.uploaded_bytes = content.new_chunks.iter().map(|chunk| chunk.length).sum();
-        let head = &self.job.head;
         let config = Config {
             id: head.id.clone(),
             attempt: head.attempt,
@@ -288,56 +275,12 @@ impl Making<'_> {
             started_at: head.started_at.parse().unwrap_or_else(|_| self.operation.now()),
             completed_at: self.operation.now(),
             compression: codec_of(self.job.options.compression),
-            sequence: content.sequence,
+            sequence,
             totals,
             parts,
         };
         self.operation.begin_commit(Vec::new())?;
         Ok((config, content.collections.into_iter().map(|collection| collection.name).collect()))
-    }
-
-    /// Copies chunks of earlier backups that a prune has condemned meanwhile. Whether there were
-    /// any.
-    fn rescue(&self, content: &mut Content) -> Result<bool> {
-        let condemned = self.repository.condemned()?;
-        let mut copies: BTreeMap<ChunkId, ChunkId> = BTreeMap::new();
-        for chunk in &mut content.reused_chunks {
-            self.operation.shared.cancel.check()?;
-            if condemned.contains(&chunk.id) {
-                let copy = ChunkId(self.operation.env.unique_id());
-                self.remember(copy.object())?;
-                self.repository.copy_chunk(chunk, copy)?;
-                copies.insert(mem::replace(&mut chunk.id, copy), copy);
-            }
-        }
-        for extent in content.reused.iter_mut().flat_map(|segment| &mut segment.extents) {
-            if let Some(copy) = copies.get(&extent.chunk) {
-                extent.chunk = *copy;
-            }
-        }
-        Ok(!copies.is_empty())
-    }
-
-    fn put_parts(&self, content: &Content) -> Result<(Vec<PartInfo>, Totals)> {
-        let head = &self.job.head;
-        let mut writer = PartsWriter::new(head.id.clone(), head.attempt);
-        let put = |part| {
-            let object = Repository::part_object(&head.id, &head.node, head.attempt, &part);
-            self.remember(object.clone())?;
-            self.repository.put_part(&object, part)
-        };
-        for collection in &content.collections {
-            writer.collection(collection)?.into_iter().try_for_each(put)?;
-        }
-        for chunk in content.reused_chunks.iter().chain(&content.new_chunks) {
-            writer.chunk(chunk)?.into_iter().try_for_each(put)?;
-        }
-        for segment in content.reused.iter().chain(&content.new) {
-            writer.segment(segment)?.into_iter().try_for_each(put)?;
-        }
-        let (last, parts, totals) = writer.finish();
-        put(last)?;
-        Ok((parts, totals))
     }
 
     /// Records an object of this attempt, so that it goes if the attempt fails.

@@ -192,13 +192,22 @@ impl BackupId {
 
     /// The intent of an attempt.
     pub fn intent_object(&self, attempt: AttemptId) -> String {
-        format!("{self}/{INTENT_PREFIX}{attempt}{INTENT_SUFFIX}")
+        format!("{self}/{INTENT_PREFIX}{attempt}{NOTE_SUFFIX}")
     }
 
     /// The attempt whose intent `object` is, if it is one of this backup.
     pub fn parse_intent(&self, object: &str) -> Option<AttemptId> {
+        self.parse_note(object, INTENT_PREFIX)
+    }
+
+    /// Who may do what they like with the chunks of an attempt.
+    pub(crate) fn claim_object(&self, attempt: AttemptId) -> String {
+        format!("{self}/{CLAIM_PREFIX}{attempt}{NOTE_SUFFIX}")
+    }
+
+    fn parse_note(&self, object: &str, prefix: &str) -> Option<AttemptId> {
         let name = object.strip_prefix(self.as_str())?.strip_prefix('/')?;
-        let hex = name.strip_prefix(INTENT_PREFIX)?.strip_suffix(INTENT_SUFFIX)?;
+        let hex = name.strip_prefix(prefix)?.strip_suffix(NOTE_SUFFIX)?;
         parse_hex(hex).map(AttemptId)
     }
 
@@ -208,7 +217,10 @@ impl BackupId {
         let parsed = match name.split_once('/') {
             None if object == self.config_object() => BackupObject::Config,
             None if object == self.restore_object() => BackupObject::RestoreNote,
-            None => BackupObject::Intent(self.parse_intent(object)?),
+            None => match self.parse_intent(object) {
+                Some(attempt) => BackupObject::Intent(attempt),
+                None => BackupObject::Claim(self.parse_note(object, CLAIM_PREFIX)?),
+            },
             Some((node, part)) => {
                 let part = part.strip_prefix(PART_PREFIX)?.strip_suffix(PART_SUFFIX)?;
                 let (attempt, number) = part.split_once('-')?;
@@ -239,6 +251,8 @@ pub(crate) enum BackupObject {
     RestoreNote,
     /// The intent of an attempt.
     Intent(AttemptId),
+    /// Who may do what they like with the chunks of an attempt.
+    Claim(AttemptId),
     /// A part of an attempt's descriptor, by its number.
     Part(AttemptId, u32),
 }
@@ -255,7 +269,8 @@ pub(crate) fn is_condemned_object(object: &str) -> bool {
 }
 
 const INTENT_PREFIX: &str = "intent-";
-const INTENT_SUFFIX: &str = ".json";
+const CLAIM_PREFIX: &str = "claim-";
+const NOTE_SUFFIX: &str = ".json";
 const PART_PREFIX: &str = "backup-";
 const PART_SUFFIX: &str = ".jsonl";
 
@@ -320,6 +335,9 @@ mod tests {
         assert_eq!(id.parse("b/restore_config.json"), Some(BackupObject::RestoreNote));
         let intent = id.intent_object(attempt);
         assert_eq!(id.parse(&intent), Some(BackupObject::Intent(attempt)));
+        let claim = id.claim_object(attempt);
+        assert_eq!(id.parse(&claim), Some(BackupObject::Claim(attempt)));
+        assert_eq!(id.parse_intent(&claim), None);
         for stranger in [
             "b/notes.txt".to_owned(),
             "c/backup_config.json".to_owned(),

@@ -194,7 +194,7 @@ impl Default for RestoreOptions {
 const FILE_BYTES_MIN: u64 = 64 << 10;
 
 /// Percent of the processors' time where nothing is said.
-const CPU_PERCENT_DEFAULT: u8 = 50;
+pub(crate) const CPU_PERCENT_DEFAULT: u8 = 50;
 
 impl CreateOptions {
     /// Checks the limits that do not depend on a store.
@@ -230,7 +230,8 @@ impl RestoreOptions {
     }
 }
 
-fn check_resources(memory_bytes_max: u64, workers: Option<usize>) -> Result<()> {
+/// Checks what bounds memory and threads.
+pub(crate) fn check_resources(memory_bytes_max: u64, workers: Option<usize>) -> Result<()> {
     if memory_bytes_max < MEMORY_BYTES_MIN {
         return Err(invalid(format!(
             "memory bound {memory_bytes_max} bytes is under the least of {MEMORY_BYTES_MIN}"
@@ -242,7 +243,8 @@ fn check_resources(memory_bytes_max: u64, workers: Option<usize>) -> Result<()> 
     Ok(())
 }
 
-fn check_speed(cpu_percent: u8, bytes_per_second_max: Option<u64>) -> Result<()> {
+/// Checks what bounds the speed.
+pub(crate) fn check_speed(cpu_percent: u8, bytes_per_second_max: Option<u64>) -> Result<()> {
     if !(CPU_PERCENT_MIN..=CPU_PERCENT_MAX).contains(&cpu_percent) {
         return Err(invalid(format!(
             "CPU percentage {cpu_percent} is outside {CPU_PERCENT_MIN}..={CPU_PERCENT_MAX}"

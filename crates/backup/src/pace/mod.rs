@@ -80,7 +80,7 @@ impl Host<'_> {
 #[derive(Debug)]
 pub struct Pace<'a> {
     host: Host<'a>,
-    backend: &'a dyn Backend,
+    backends: Vec<&'a dyn Backend>,
     cancel: &'a Cancel,
     /// `None` where nothing is bounded.
     cpu: Option<Mutex<Account>>,
@@ -92,7 +92,7 @@ pub struct Pace<'a> {
 struct Account {
     bucket: Bucket,
     measured_at: Duration,
-    /// What the threads of the backend had used by then.
+    /// What the threads of the backends had used by then.
     backend_cpu: Duration,
     /// What those of the disk had used and moved by then, for all streams of the store.
     disk_cpu: Duration,
@@ -130,7 +130,18 @@ impl<'a> Pace<'a> {
             })
         });
         let bytes = limits.bytes_per_second_max.map(|rate| Mutex::new(Bucket::new(rate, now)));
-        Self { host, backend, cancel, cpu, bytes }
+        Self { host, backends: vec![backend], cancel, cpu, bytes }
+    }
+
+    /// The same account, to which the threads of another backend are charged, too.
+    #[must_use]
+    pub fn and(mut self, backend: &'a dyn Backend) -> Self {
+        self.backends.push(backend);
+        let used = self.backends_cpu();
+        if let Some(cpu) = &self.cpu {
+            lock(cpu).backend_cpu = used;
+        }
+        self
     }
 
     /// The hand of the calling thread.
@@ -173,7 +184,7 @@ impl<'a> Pace<'a> {
     /// What other threads have done for this operation since the last measurement. The disk serves
     /// the store too: the part of this operation is that of the bytes it moved.
     fn served(&self, account: &mut Account) -> Duration {
-        let backend = self.backend.cpu();
+        let backend = self.backends_cpu();
         let disk = self.host.stream_work();
         let moved = disk.bytes.saturating_sub(account.disk_bytes).max(1);
         let part = u32::try_from(account.own_bytes.min(moved) * 1000 / moved).unwrap_or(1000);
@@ -182,6 +193,10 @@ impl<'a> Pace<'a> {
         account.backend_cpu = backend;
         (account.disk_cpu, account.disk_bytes, account.own_bytes) = (disk.cpu, disk.bytes, 0);
         of_backend + of_disk
+    }
+
+    fn backends_cpu(&self) -> Duration {
+        self.backends.iter().map(|backend| backend.cpu()).sum()
     }
 
     /// Sleeps until there is nothing to wait for.

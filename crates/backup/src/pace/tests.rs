@@ -1,6 +1,7 @@
 //! What an account charges, and that nobody sleeps longer than needed.
 
 use std::{
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -8,11 +9,14 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use siltstone_io::{env::Clock, sim::SimDisk};
 
 use super::*;
 use crate::{
-    backend::{BackendConfig, open},
+    backend::{
+        BackendConfig, Conditions, Depth, ObjectEntry, ObjectMeta, ObjectWriter, PutMode, open,
+    },
     error::ErrorKind,
 };
 
@@ -94,4 +98,72 @@ fn a_share_has_threads_enough_to_use_it() {
     let workers = |cpu_percent| Limits { cpu_percent, ..Limits::NONE }.workers();
     assert_eq!((workers(1), workers(100)), (1, cores()));
     assert!(workers(50) * 2 >= cores() && workers(80) <= cores());
+}
+
+/// A backend whose threads have used so many milliseconds.
+#[derive(Debug, Default)]
+struct Working(AtomicU64);
+
+impl Backend for Working {
+    fn describe(&self) -> &'static str {
+        "a backend at work"
+    }
+
+    fn cancelable(&self, _: &Cancel) -> Arc<dyn Backend> {
+        panic!("nobody asks")
+    }
+
+    fn cpu(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::SeqCst))
+    }
+
+    fn put(&self, _: &str, _: Bytes, _: PutMode) -> Result<()> {
+        panic!("nobody asks")
+    }
+
+    fn writer(&self, _: &str) -> Result<Box<dyn ObjectWriter>> {
+        panic!("nobody asks")
+    }
+
+    fn get(&self, _: &str, _: u64) -> Result<Bytes> {
+        panic!("nobody asks")
+    }
+
+    fn get_range(&self, _: &str, _: Range<u64>) -> Result<Bytes> {
+        panic!("nobody asks")
+    }
+
+    fn stat(&self, _: &str) -> Result<Option<ObjectMeta>> {
+        panic!("nobody asks")
+    }
+
+    fn list(&self, _: &str, _: Depth) -> Result<Vec<ObjectEntry>> {
+        panic!("nobody asks")
+    }
+
+    fn delete(&self, _: &str) -> Result<()> {
+        panic!("nobody asks")
+    }
+
+    fn conditions(&self) -> Result<Conditions> {
+        panic!("nobody asks")
+    }
+}
+
+#[test]
+fn the_threads_of_both_backends_of_a_copy_are_charged_from_its_begin_on() {
+    let (env, _, cancel) = world(Arc::<BusyClock>::default());
+    let backends = [Working::default(), Working::default()];
+    backends[1].0.store(1_000_000, Ordering::SeqCst); // for others, before
+    let limits = Limits { cpu_percent: 50, ..Limits::NONE };
+    let pace = Pace::new(Host::from(&env), &backends[0], &cancel, limits).and(&backends[1]);
+    for (backend, millis) in backends.iter().zip([3000, 4000]) {
+        backend.0.fetch_add(millis, Ordering::SeqCst);
+    }
+    env.clock.sleep(MEASURE_INTERVAL);
+    pace.pay(Duration::ZERO).unwrap();
+    let used = 7_000_000_000_u128; // nanoseconds
+    let expected = used * 1_000_000_000 / u128::from(cpu_nanos_per_second(50));
+    let slept = env.clock.monotonic().as_nanos();
+    assert!(slept.abs_diff(expected) <= expected / 100, "{slept} of {expected}");
 }

@@ -44,6 +44,8 @@ pub(super) fn plan(survey: Survey, grace: Duration, now: Duration) -> Plan {
                 BackupObject::Config => false,
                 BackupObject::RestoreNote => folder.made.is_none(),
                 BackupObject::Intent(_) => true,
+                // It outlives what it is about: whoever sees the intent sees the claim.
+                BackupObject::Claim(attempt) => !folder.has_intent(attempt),
                 BackupObject::Part(attempt, number) => {
                     let in_use = folder
                         .made

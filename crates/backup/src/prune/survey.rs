@@ -36,6 +36,13 @@ pub(super) struct Folder {
     pub(super) objects: Vec<FolderObject>,
 }
 
+impl Folder {
+    /// Whether the intent of an attempt is in it, old or not.
+    pub(super) fn has_intent(&self, attempt: AttemptId) -> bool {
+        self.objects.iter().any(|object| object.what == BackupObject::Intent(attempt))
+    }
+}
+
 impl Survey {
     /// Reads the repository.
     pub(super) fn take(

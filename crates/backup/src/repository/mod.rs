@@ -3,6 +3,7 @@
 //! ```text
 //! repository.json                       what makes it a repository
 //! <id>/intent-<attempt>.json            before the first upload of an attempt
+//! <id>/claim-<attempt>.json             who has the chunks that an attempt copied
 //! <id>/<node>/backup-<attempt>-<n>.jsonl  what is in the backup
 //! <id>/backup_config.json               written last, never replaced: the commit
 //! <id>/restore_config.json              how its last restore went
@@ -27,10 +28,10 @@ use std::{
 use bytes::Bytes;
 use siltstone_io::env::{Entropy, Env};
 
-use self::notes::{About, Condemned, NOTE_BYTES_MAX, decode, encode};
+use self::notes::{About, Claim, Condemned, NOTE_BYTES_MAX, decode, encode};
 pub(crate) use self::{
     commit::{CommitOutcome, commit, taken},
-    notes::{CONDEMNED_CHUNKS_MAX, IntentHead, RestoreNote},
+    notes::{CONDEMNED_CHUNKS_MAX, ChunkCopy, IntentHead, RestoreNote},
     survey::{ChunkObject, CondemnedList, FolderObject},
 };
 use crate::{
@@ -251,6 +252,40 @@ impl Repository {
         let object = head.id.intent_object(head.attempt);
         let bytes = encode(&object, &head.with_chunks(chunks))?;
         self.backend.put(&object, bytes.into(), PutMode::Replace)
+    }
+
+    /// As [`Repository::put_intent`], and says what the chunks that the attempt copies will be called.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub(crate) fn put_intent_to_copy(
+        &self,
+        head: &IntentHead,
+        chunks: Vec<ChunkId>,
+        copies: Vec<ChunkCopy>,
+    ) -> Result<()> {
+        let object = head.id.intent_object(head.attempt);
+        let bytes = encode(&object, &head.with_copies(chunks, copies))?;
+        self.backend.put(&object, bytes.into(), PutMode::Replace)
+    }
+
+    /// Claims the chunks that an attempt copied for `by`: of all who ask, the first gets them, for
+    /// ever. Whether it did. For backends that enforce conditions.
+    ///
+    /// # Errors
+    /// Those of the backend: it is not known then who has them.
+    pub(crate) fn claim(&self, id: &BackupId, attempt: AttemptId, by: AttemptId) -> Result<bool> {
+        let object = id.claim_object(attempt);
+        let bytes = encode(&object, &Claim::new(attempt, by))?;
+        match self.backend.put(&object, bytes.into(), PutMode::NoReplace) {
+            Ok(()) => Ok(true),
+            // An earlier try of this very put may have succeeded, and its answer have been lost.
+            Err(error) if error.kind() == ErrorKind::Exists => {
+                let Some(bytes) = self.get(&object, NOTE_BYTES_MAX)? else { return Ok(false) };
+                Ok(decode::<Claim>(&object, &bytes)?.by == by)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes an intent back.

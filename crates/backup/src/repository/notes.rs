@@ -1,5 +1,5 @@
-//! The small objects of a repository: what it is, what an attempt intends, which chunks are
-//! condemned, how the last restore went. Pure encoders and decoders.
+//! The small objects of a repository: what it is, what an attempt intends, who has its chunks, which
+//! are condemned, how the last restore went. Pure encoders and decoders.
 //!
 //! Each is one JSON object with a `version` of `major.minor`. A higher major is refused; a higher
 //! minor may add fields, which are skipped. Integers that pass 53 bits are decimal strings.
@@ -15,11 +15,19 @@ use crate::{
 /// The version written.
 const VERSION: &str = "1.0";
 
+/// The version of an intent that lists copies.
+const VERSION_COPIES: &str = "1.1";
+
 /// The highest major version read.
 const MAJOR_MAX: u32 = 1;
 
 /// Largest of these objects, in bytes: an intent or a list of 400,000 chunks.
 pub(super) const NOTE_BYTES_MAX: u64 = 16 << 20;
+
+/// Bytes of an intent apart from its lists, and of an entry in each of them, at most.
+const INTENT_BYTES: u64 = 4096;
+const CHUNK_BYTES: u64 = 48;
+const COPY_BYTES: u64 = 128;
 
 /// Most chunks of one condemned list: some 40 bytes each.
 pub(crate) const CONDEMNED_CHUNKS_MAX: usize = 250_000;
@@ -51,6 +59,29 @@ pub(crate) struct Intent {
     pub(crate) started_at: String,
     /// Chunks of earlier backups that it will refer to.
     pub(crate) chunks: Vec<ChunkId>,
+    /// Chunks of another repository, and what they are called here once they are here. Another
+    /// attempt may go on from those, see [`Claim`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) copies: Vec<ChunkCopy>,
+}
+
+/// A chunk of another repository, and its copy in this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ChunkCopy {
+    pub(crate) from: ChunkId,
+    pub(crate) to: ChunkId,
+}
+
+/// `<id>/claim-<attempt>.json`: who has the chunks that an attempt copied: itself, to remove them, or
+/// another, to refer to them. Written once, by the first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Claim {
+    version: String,
+    /// Whose chunks.
+    pub(crate) attempt: AttemptId,
+    /// Who has them.
+    pub(crate) by: AttemptId,
 }
 
 /// `.prune/<uuid>.json`: chunks that a first prune step condemned.
@@ -99,6 +130,12 @@ impl Condemned {
     }
 }
 
+impl Claim {
+    pub(crate) fn new(attempt: AttemptId, by: AttemptId) -> Self {
+        Self { version: VERSION.to_owned(), attempt, by }
+    }
+}
+
 /// What an intent says apart from the chunks.
 #[derive(Clone, Debug)]
 pub(crate) struct IntentHead {
@@ -111,8 +148,17 @@ pub(crate) struct IntentHead {
 
 impl IntentHead {
     pub(crate) fn with_chunks(&self, chunks: Vec<ChunkId>) -> Intent {
+        self.with_copies(chunks, Vec::new())
+    }
+
+    /// With as many of the copies as there is room for: an intent must name all of its chunks, while
+    /// of the rest nobody goes on.
+    pub(crate) fn with_copies(&self, chunks: Vec<ChunkId>, mut copies: Vec<ChunkCopy>) -> Intent {
+        let room = NOTE_BYTES_MAX.saturating_sub(INTENT_BYTES + chunks.len() as u64 * CHUNK_BYTES);
+        copies.truncate(usize::try_from(room / COPY_BYTES).unwrap_or(usize::MAX));
+        let version = if copies.is_empty() { VERSION } else { VERSION_COPIES }.to_owned();
         let Self { attempt, id, node, store_id, started_at } = self.clone();
-        Intent { version: VERSION.to_owned(), attempt, id, node, store_id, started_at, chunks }
+        Intent { version, attempt, id, node, store_id, started_at, chunks, copies }
     }
 }
 
@@ -183,7 +229,7 @@ mod tests {
 
     use super::*;
 
-    fn intent() -> Intent {
+    fn head() -> IntentHead {
         IntentHead {
             attempt: AttemptId([1; 16]),
             id: BackupId::new("nightly").unwrap(),
@@ -191,7 +237,15 @@ mod tests {
             store_id: "00".repeat(16),
             started_at: "2026-11-24T04:00:00Z".to_owned(),
         }
-        .with_chunks(vec![ChunkId([2; 16]), ChunkId([3; 16])])
+    }
+
+    fn intent() -> Intent {
+        head().with_chunks(vec![ChunkId([2; 16]), ChunkId([3; 16])])
+    }
+
+    fn copying() -> Intent {
+        let copy = ChunkCopy { from: ChunkId([4; 16]), to: ChunkId([5; 16]) };
+        head().with_copies(vec![ChunkId([2; 16])], vec![copy])
     }
 
     #[test]
@@ -214,6 +268,60 @@ mod tests {
 "#
         );
         assert_eq!(decode::<Intent>("x", text.as_bytes()).unwrap(), intent());
+
+        let text = String::from_utf8(encode("x", &copying()).unwrap()).unwrap();
+        assert_eq!(
+            text,
+            r#"{
+  "version": "1.1",
+  "attempt": "01010101010101010101010101010101",
+  "id": "nightly",
+  "node": "node1",
+  "storeId": "00000000000000000000000000000000",
+  "startedAt": "2026-11-24T04:00:00Z",
+  "chunks": [
+    "02020202020202020202020202020202"
+  ],
+  "copies": [
+    {
+      "from": "04040404040404040404040404040404",
+      "to": "05050505050505050505050505050505"
+    }
+  ]
+}
+"#
+        );
+        assert_eq!(decode::<Intent>("x", text.as_bytes()).unwrap(), copying());
+
+        let claim = Claim::new(AttemptId([1; 16]), AttemptId([6; 16]));
+        let text = String::from_utf8(encode("x", &claim).unwrap()).unwrap();
+        assert_eq!(
+            text,
+            r#"{
+  "version": "1.0",
+  "attempt": "01010101010101010101010101010101",
+  "by": "06060606060606060606060606060606"
+}
+"#
+        );
+        assert_eq!(decode::<Claim>("x", text.as_bytes()).unwrap(), claim);
+    }
+
+    #[test]
+    fn an_intent_with_more_copies_than_it_holds_lists_the_first() {
+        let many: Vec<ChunkCopy> = (0..150_000_u128)
+            .map(|number| {
+                let id = ChunkId(number.to_le_bytes());
+                ChunkCopy { from: id, to: id }
+            })
+            .collect();
+        let few = vec![ChunkId([9; 16]); 1000];
+        let intent = head().with_copies(few.clone(), many.clone());
+        assert_eq!((&intent.chunks, &intent.copies[..]), (&few, &many[..intent.copies.len()]));
+        assert!(intent.copies.len() > 100_000 && intent.copies.len() < many.len());
+        encode("x", &intent).unwrap();
+        let full = vec![ChunkId([9; 16]); 360_000];
+        assert!(head().with_copies(full, many).copies.is_empty());
     }
 
     #[test]
@@ -240,17 +348,28 @@ mod tests {
         #[test]
         fn no_input_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             prop_assert!(decode::<Intent>("x", &bytes).is_err());
+            prop_assert!(decode::<Claim>("x", &bytes).is_err());
         }
+    }
 
-        #[test]
-        fn no_cut_or_flip_panics(at in 0_usize..300, flip in any::<u8>()) {
-            let mut bytes = encode("x", &intent()).unwrap();
-            let at = at % bytes.len();
-            bytes[at] ^= flip;
-            drop(decode::<Intent>("x", &bytes));
-            let all_but_the_newline = at + 1 == bytes.len();
-            bytes.truncate(at);
-            prop_assert!(all_but_the_newline || decode::<Intent>("x", &bytes).is_err());
+    #[test]
+    fn no_cut_or_flip_panics() {
+        sweep(&intent());
+        sweep(&copying());
+        sweep(&Claim::new(AttemptId([1; 16]), AttemptId([6; 16])));
+    }
+
+    /// Every cut is refused, and no flipped bit makes trouble.
+    fn sweep<T: Serialize + DeserializeOwned>(note: &T) {
+        let whole = encode("x", note).unwrap();
+        for at in 0..whole.len() {
+            for bit in 0..8 {
+                let mut bytes = whole.clone();
+                bytes[at] ^= 1 << bit;
+                drop(decode::<T>("x", &bytes));
+            }
+            let all_but_the_newline = at + 1 == whole.len();
+            assert!(all_but_the_newline || decode::<T>("x", &whole[..at]).is_err(), "{at} bytes");
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     },
     repository::{
         Repository, is_about_bytes,
-        notes::{Condemned, Intent, NOTE_BYTES_MAX, decode, encode},
+        notes::{ChunkCopy, Condemned, Intent, NOTE_BYTES_MAX, decode, encode},
     },
 };
 
@@ -33,6 +33,7 @@ pub(crate) struct FolderObject {
 pub(crate) struct LiveIntent {
     pub(crate) attempt: AttemptId,
     pub(crate) chunks: Vec<ChunkId>,
+    pub(crate) copies: Vec<ChunkCopy>,
 }
 
 /// A chunk object.
@@ -104,8 +105,17 @@ impl Repository {
     /// `Corrupt`, `NewerFormat`, and those of the backend.
     pub(crate) fn intent(&self, object: &str) -> Result<Option<LiveIntent>> {
         let Some(bytes) = self.get(object, NOTE_BYTES_MAX)? else { return Ok(None) };
-        let Intent { attempt, chunks, .. } = decode(object, &bytes)?;
-        Ok(Some(LiveIntent { attempt, chunks }))
+        let Intent { attempt, chunks, copies, .. } = decode(object, &bytes)?;
+        Ok(Some(LiveIntent { attempt, chunks, copies }))
+    }
+
+    /// Attempts to make a backup that have not ended, or were cut off: those with an intent.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub(crate) fn attempts(&self, id: &BackupId) -> Result<Vec<AttemptId>> {
+        let entries = self.backend.list(&id.folder(), Depth::One)?;
+        Ok(entries.iter().filter_map(|entry| id.parse_intent(&entry.name)).collect())
     }
 
     /// All chunks that are there.

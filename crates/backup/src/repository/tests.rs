@@ -282,3 +282,19 @@ fn a_copied_chunk_equals_the_first() {
     assert!(repository.copy_chunk(&longer, failed).is_err());
     assert_eq!(repository.backend().stat(&failed.object()).unwrap(), None);
 }
+
+#[test]
+fn of_all_who_claim_the_chunks_of_an_attempt_the_first_has_them_for_ever() {
+    let (id, owner) = (BackupId::new("b").unwrap(), AttemptId([1; 16]));
+    let [first, second] = [2, 3].map(|number| AttemptId([number; 16]));
+    let open = repository();
+    assert!(open.claim(&id, owner, first).unwrap());
+    assert!(!open.claim(&id, owner, second).unwrap());
+    assert!(!open.claim(&id, owner, owner).unwrap());
+    assert!(open.claim(&id, owner, first).unwrap(), "an answer that was lost changes nothing");
+    assert!(open.claim(&id, first, second).unwrap(), "each attempt has a claim of its own");
+
+    let lost = Scripted::repository(&[Fate::AnswerLost, Fate::Stored]);
+    assert!(lost.claim(&id, owner, first).is_err(), "nobody knows");
+    assert!(!lost.claim(&id, owner, second).unwrap());
+}

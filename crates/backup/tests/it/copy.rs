@@ -26,7 +26,7 @@ use crate::{
     timed::{Place, verify_in},
 };
 
-fn try_copy(
+pub(crate) fn try_copy(
     from: &Arc<dyn Backend>,
     to: &Arc<dyn Backend>,
     id: &str,

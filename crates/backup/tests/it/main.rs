@@ -5,6 +5,8 @@ mod cancel;
 #[cfg(test)]
 mod copy;
 #[cfg(test)]
+mod copy_resume;
+#[cfg(test)]
 mod damage;
 #[cfg(test)]
 mod kill;
@@ -18,6 +20,8 @@ mod restore_resume;
 mod resume;
 #[cfg(test)]
 mod round_trip;
+#[cfg(test)]
+mod scenarios;
 #[cfg(test)]
 mod servers;
 #[cfg(test)]

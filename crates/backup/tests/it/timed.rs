@@ -277,7 +277,10 @@ impl Place {
 /// Verifies a backup that is not of a [`Place`], too.
 pub(crate) fn verify_in(backend: &Arc<dyn Backend>, id: &str, level: Level) -> VerifyReport {
     let place = Place::new(1);
+    // The identities of a place repeat: rehearsals beside each other need folders of their own.
+    let scratch = tempfile::tempdir().unwrap();
     let mut options = VerifyOptions::default();
     options.level = level;
+    options.scratch = scratch.path().to_owned();
     place.run(|job| verify(job, backend, id, &options)).unwrap()
 }

@@ -173,8 +173,9 @@ impl PruneArgs {
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "What the other repository holds of the same store already is not copied again. The \
-    copy is\nwhole or not there; later backups of the store to that repository build on it.\nExample:\n  \
-    siltstone backup copy monday --root ./backups --to-root /mnt/other/backups"
+    copy is\nwhole or not there; later backups of the store to that repository build on it. One that was cut \
+    off goes\non from the chunks that are there when it is run again.\nExample:\n  \
+    siltstone backup copy monday --root ./backups --to-root /mnt/other --bytes-per-second 20MiB"
 )]
 pub(crate) struct CopyArgs {
     #[command(flatten)]
@@ -199,6 +200,9 @@ pub(crate) struct CopyArgs {
     /// Name of the copy [default: that of the backup].
     #[arg(long = "as", value_name = "NEW_ID")]
     pub(crate) rename: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) speed: SpeedArgs,
 }
 
 impl CopyArgs {

@@ -21,10 +21,16 @@ pub(crate) fn run(args: &CopyArgs, output: Output) -> Result<()> {
     let (from, to) = (repository(&args.backup.repository)?, repository(&args.to())?);
     let mut options = CopyOptions::default();
     options.rename.clone_from(&args.rename);
+    options.cpu_percent = args.speed.cpu_percent;
+    options.bytes_per_second_max = args.speed.bytes_per_second;
     let report = with_bar("copy", |job| copy(job, &from, &to, &args.backup.id, &options))?;
     let config = &report.config;
+    let resumed = match report.chunks_resumed {
+        0 => String::new(),
+        chunks => format!(" ({} of an attempt before)", counted(chunks, "chunk")),
+    };
     let text = format!(
-        "copied '{}' to {} as '{}': {} in {}, {} there already, {:.2} s, {}",
+        "copied '{}' to {} as '{}': {} in {}, {} there already{resumed}, {:.2} s, {}",
         args.backup.id,
         to.describe(),
         config.id,
@@ -39,6 +45,7 @@ pub(crate) fn run(args: &CopyArgs, output: Output) -> Result<()> {
         "attempt": config.attempt.to_string(), "totals": totals_json(config.totals),
         "chunks_copied": report.chunks_copied, "bytes_copied": report.bytes_copied,
         "chunks_reused": report.chunks_reused, "bytes_reused": report.bytes_reused,
+        "chunks_resumed": report.chunks_resumed,
         "verified": report_json(&report.verified), "seconds": report.elapsed.as_secs_f64(),
     });
     output.result(&text, &json)?;

@@ -3,6 +3,8 @@
 
 use std::{
     fmt::Write,
+    fs,
+    path::PathBuf,
     process::{Child, Stdio},
     thread,
     time::Duration,
@@ -19,6 +21,11 @@ const ROWS: u64 = 16_000;
 const KILLS: u32 = 8;
 
 fn import(sandbox: &Sandbox) {
+    write_rows(sandbox);
+    sandbox.run(&["import", "rows", "rows.jsonl"]).ok();
+}
+
+fn write_rows(sandbox: &Sandbox) {
     let mut state = 1_u64;
     let mut lines = String::new();
     for number in 0..ROWS {
@@ -30,7 +37,6 @@ fn import(sandbox: &Sandbox) {
         lines.push_str("\"}\n");
     }
     sandbox.write("rows.jsonl", lines);
-    sandbox.run(&["import", "rows", "rows.jsonl"]).ok();
 }
 
 fn started(sandbox: &Sandbox, args: &[&str]) -> Child {
@@ -110,7 +116,7 @@ fn a_killed_restore_is_all_there_or_not_at_all() {
     sandbox.run(&["backup", "create", "nightly"]).ok();
     let usual = timed(&sandbox, &["restore", "nightly", "--data", "usual"]);
     let files = |data: &str| {
-        let entries = std::fs::read_dir(sandbox.path(data).join("files")).unwrap();
+        let entries = fs::read_dir(sandbox.path(data).join("files")).unwrap();
         entries.map(|entry| entry.unwrap().metadata().unwrap().len()).sum::<u64>()
     };
     let bytes = files("usual");
@@ -134,4 +140,43 @@ fn a_killed_restore_is_all_there_or_not_at_all() {
         sandbox.run(&["check", "--data", &data]).ok();
     }
     assert!(killed >= KILLS / 2, "{killed} of {KILLS} were still running");
+}
+
+/// Objects of chunks that are there.
+fn chunks(sandbox: &Sandbox, repository: &str) -> usize {
+    let entries = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().map(Result::unwrap);
+    let folders = entries(sandbox.path(repository).join(".chunks"));
+    folders.map(|folder| entries(folder.path()).count()).sum()
+}
+
+#[test]
+fn a_killed_copy_goes_on_when_it_is_run_again() {
+    let sandbox = Sandbox::new();
+    import(&sandbox);
+    sandbox.run(&["import", "more", "rows.jsonl"]).ok();
+    let create = ["backup", "create", "nightly", "--chunk-size", "2"];
+    sandbox.run(&[&create[..], &["--compression", "NoCompression"]].concat()).ok();
+    let copy = ["backup", "copy", "nightly", "--to-root", "copies"];
+    let mut child = started(&sandbox, &[&copy[..], &["--bytes-per-second", "2MiB"]].concat());
+    // The first four of nine chunks take four seconds.
+    for _ in 0..6000 {
+        if chunks(&sandbox, "copies") > 0 {
+            break;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!(child.try_wait().unwrap().is_none(), "the bound keeps it busy");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let there = chunks(&sandbox, "copies");
+    assert!(there > 0 && there < chunks(&sandbox, "backups"), "{there}");
+    sandbox.run(&["backup", "verify", "nightly", "--root", "copies"]).fails_with(4, &["no backup"]);
+
+    let report = sandbox.run(&[&copy[..], &["--cpu-percent", "80", "--json"]].concat()).object();
+    assert_eq!(report["chunks_resumed"], there, "{report}");
+    assert!(report["chunks_copied"].as_u64() > Some(0), "{report}");
+    assert_eq!(chunks(&sandbox, "copies"), chunks(&sandbox, "backups"), "none is there twice");
+    let verify = ["backup", "verify", "nightly", "--level", "3", "--root", "copies"];
+    sandbox.run(&verify).ok();
+    sandbox.run(&[&copy[..], &["--cpu-percent", "81"]].concat()).refused(&["81 is not in 1..=80"]);
 }
