@@ -257,7 +257,7 @@ mod tests {
             let clock = SystemClock::default();
             let used = || clock.thread_cpu().expect("the system tells a thread its time");
             let start = used();
-            while used() - start < WORK {}
+            while used().saturating_sub(start) < WORK {}
             Ok(())
         };
         runtime.run(&Watch::default(), blocking(burn)).unwrap();
@@ -270,7 +270,7 @@ mod tests {
             }
             std::thread::sleep(Duration::from_millis(1)); // until the thread has nothing to do
         }
-        panic!("{:?} told on the async threads, of {WORK:?}", runtime.cpu() - before);
+        panic!("{:?} told on the async threads, of {WORK:?}", runtime.cpu().saturating_sub(before));
     }
 
     #[test]
