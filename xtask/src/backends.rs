@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Lines that a test prints when it has counted its checks.
-const COUNTED: [&str; 2] = ["conformance of ", "backup, backup, restore on "];
+const COUNTED: [&str; 2] = ["conformance of ", "backup, backup, restore, prune on "];
 
 /// Suites that need no server.
 const WITHIN: [&str; 3] = ["memory_conforms", "folder_conforms", "gcs_conforms"];

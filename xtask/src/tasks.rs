@@ -1,8 +1,8 @@
 //! The tasks, one function each.
 
 use std::{
-    fs,
-    path::Path,
+    env, fs,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -62,11 +62,24 @@ pub(crate) fn ci() -> Result<()> {
     shown(doc)?;
     peers()?;
     if exists("cargo", &["deny", "--version"]) {
-        cargo(&["deny", "--config", ".deny.toml", "check", "bans", "licenses", "sources"])
+        cargo(&["deny", "--config", ".deny.toml", "check", "bans", "licenses", "sources"])?;
+        advisories()
     } else {
         say("SKIPPED the dependency policy: cargo install cargo-deny");
         Ok(())
     }
+}
+
+/// No dependency with a known hole, by the database of advisories that this machine has: a run must
+/// not depend on what somebody published a minute ago.
+fn advisories() -> Result<()> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
+    if !home.is_some_and(|home| home.join("advisory-dbs").is_dir()) {
+        say("SKIPPED the advisories: cargo deny fetch db");
+        return Ok(());
+    }
+    cargo(&["deny", "--config", ".deny.toml", "check", "--disable-fetch", "advisories"])
 }
 
 /// The comparisons with peers (a workspace of their own) fit the rest; without RocksDB's build.

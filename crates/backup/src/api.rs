@@ -335,9 +335,19 @@ fn outcome(entry: &Entry, backend: Option<&Arc<dyn Backend>>) -> Result<(State, 
     match (&entry.committing, entry.begin.kind, backend) {
         (None, _, _) => Ok(failed),
         (Some(_), Kind::Create, Some(backend)) if backend.describe() == entry.begin.backend => {
-            let repository = Repository::open(backend)?;
-            let committed = is_own(&repository, entry)?;
-            Ok(if committed { (State::Success, None) } else { failed })
+            match is_own(&Repository::open(backend)?, entry) {
+                Ok(true) => Ok((State::Success, None)),
+                Ok(false) => Ok(failed),
+                Err(error) if is_about_bytes(&error) => {
+                    let id = &entry.begin.id;
+                    let why = format!(
+                        "{error}; whether the backup was committed cannot be told: put the object \
+                         back as it was, or delete backup '{id}' as damaged"
+                    );
+                    Ok((State::Transferred, Some(why)))
+                }
+                Err(error) => Err(error),
+            }
         }
         (Some(_), _, _) => Ok((State::Transferred, Some(not_known.to_owned()))),
     }

@@ -42,8 +42,14 @@ impl Leftovers {
                 continue;
             }
             if entry.is_interrupted() {
-                let committed = entry.committing.is_some() && is_own(repository, &entry)?;
-                let state = if committed { State::Success } else { State::Failed };
+                let state = match entry.committing.is_some().then(|| is_own(repository, &entry)) {
+                    None | Some(Ok(false)) => State::Failed,
+                    Some(Ok(true)) => State::Success,
+                    // Nobody can tell until the descriptor is put right or deleted as damaged;
+                    // other backups do not wait for that.
+                    Some(Err(error)) if is_about_bytes(&error) => continue,
+                    Some(Err(error)) => return Err(error),
+                };
                 conclude(env, journals, &entry, state)?;
                 entry.state = state;
             }

@@ -8,6 +8,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use siltstone_io::env::Env;
 use siltstone_lsm::{
     catalog::{TenantStatus, check_location},
     error::ErrorKind as StoreErrorKind,
@@ -21,7 +22,11 @@ use crate::{
     cancel::Cancel,
     error::{Error, ErrorKind, Result},
     fetch::{Fetch, NoSink},
-    format::descriptor::{Descriptor, StoredSegment},
+    format::{
+        config::Config,
+        descriptor::{Descriptor, StoredSegment},
+    },
+    handle::Handle,
     names::{BackupId, OFFLOAD_PREFIX},
     operation::Summary,
     options::{CreateOptions, RestoreOptions, Selection},
@@ -45,6 +50,29 @@ pub struct FetchedBack {
     pub leftover: Option<Error>,
 }
 
+/// A tenant on its way to a backend. [`Offload::finish`] brings it to an end; dropped before, the
+/// tenant stays COLD, and its copy, if it comes to be, is of no use.
+#[derive(Debug)]
+#[must_use = "the tenant is COLD until this is finished"]
+pub struct Offload {
+    backend: Arc<dyn Backend>,
+    id: BackupId,
+    location: String,
+    ticket: FreezeTicket,
+    handle: Handle,
+    expected: BTreeSet<(Uid, Hash)>,
+    options: CreateOptions,
+    env: Env,
+}
+
+/// A tenant on its way back from a backend.
+#[derive(Debug)]
+pub struct FetchBack {
+    backend: Arc<dyn Backend>,
+    id: BackupId,
+    handle: Handle,
+}
+
 impl Backups {
     /// Moves the rows of a tenant to a backend; the tenant is then FROZEN. Blocks until it is done.
     /// Of the options the selection is not used. The tenant takes no reads and writes meanwhile, and
@@ -59,8 +87,22 @@ impl Backups {
         backend: &Arc<dyn Backend>,
         collection: &str,
         tenant: &str,
-        mut options: CreateOptions,
+        options: CreateOptions,
     ) -> Result<Summary> {
+        self.begin_offload(backend, collection, tenant, options)?.finish()
+    }
+
+    /// As [`Backups::offload`], but returns while the rows are on their way.
+    ///
+    /// # Errors
+    /// As [`Backups::offload`].
+    pub fn begin_offload(
+        &self,
+        backend: &Arc<dyn Backend>,
+        collection: &str,
+        tenant: &str,
+        mut options: CreateOptions,
+    ) -> Result<Offload> {
         let random = u128::from_le_bytes(self.store().env().unique_id());
         let id = BackupId::new(&format!("{OFFLOAD_PREFIX}{random:032x}"))?;
         let location = format!("{id}{IN}{}", backend.describe());
@@ -68,17 +110,14 @@ impl Backups {
         let mut ticket = self.store().begin_freeze(collection, tenant)?;
         let include = vec![format!("{collection}/{tenant}")];
         options.selection = Selection { include, exclude: Vec::new() };
-        match self.copy_out(&mut ticket, backend, &id, options) {
-            Ok(summary) => {
-                let outcome = ticket.commit(&location);
-                if let Err(error) = outcome {
-                    if error.kind() != StoreErrorKind::Indeterminate {
-                        // The tenant is here: its copy is of no use, and harms nobody if it stays.
-                        drop(remove(&Repository::open(backend)?, &id));
-                    }
-                    return Err(error.into());
-                }
-                Ok(summary)
+        let cut = ticket.take_cut();
+        let expected =
+            cut.segments.iter().map(|segment| (segment.meta.uid, segment.meta.hash)).collect();
+        match self.create_own(cut, backend, &id, options.clone()) {
+            Ok(handle) => {
+                let backend = Arc::clone(backend);
+                let env = self.store().env().clone();
+                Ok(Offload { backend, id, location, ticket, handle, expected, options, env })
             }
             Err(error) => {
                 ticket.abandon()?;
@@ -101,6 +140,22 @@ impl Backups {
         tenant: &str,
         status: TenantStatus,
     ) -> Result<FetchedBack> {
+        let options = RestoreOptions::default();
+        self.begin_fetch_back(backend, (collection, tenant), status, options)?.finish()
+    }
+
+    /// As [`Backups::fetch_back`], but returns while the rows are on their way. Of the options those
+    /// that say how fast are used; `tenant` is collection and tenant.
+    ///
+    /// # Errors
+    /// As [`Backups::fetch_back`].
+    pub fn begin_fetch_back(
+        &self,
+        backend: &Arc<dyn Backend>,
+        (collection, tenant): (&str, &str),
+        status: TenantStatus,
+        mut options: RestoreOptions,
+    ) -> Result<FetchBack> {
         let catalog = self.store().catalog();
         let found = catalog.collection(collection)?;
         found.tenant(tenant)?;
@@ -109,61 +164,143 @@ impl Backups {
             Error::new(ErrorKind::Invalid, message)
         })?;
         let id = offload_id(location)?;
+        options.selection = Selection::default();
+        (options.rename, options.node_mapping) = (Vec::new(), Vec::new());
         let (collection, tenant) = (collection.to_owned(), tenant.to_owned());
         let destination = Destination::Frozen { collection, tenant, status };
-        let restored = self
-            .restore_to(backend, &id, RestoreOptions::default(), destination)
-            .map_err(|error| {
-                if error.kind() != ErrorKind::NotFound {
-                    return error;
-                }
-                let message = format!(
-                    "the rows are not in {}; they were offloaded to {location}",
-                    backend.describe()
-                );
-                Error::new(ErrorKind::NotFound, message).caused_by(error)
-            })?;
-        let summary = restored.wait()?;
-        let removed = Repository::open(backend).and_then(|repository| remove(&repository, &id));
-        Ok(FetchedBack { summary, leftover: removed.err() })
+        let handle = self.restore_to(backend, &id, options, destination).map_err(|error| {
+            if error.kind() != ErrorKind::NotFound {
+                return error;
+            }
+            let message = format!(
+                "the rows are not in {}; they were offloaded to {location}",
+                backend.describe()
+            );
+            Error::new(ErrorKind::NotFound, message).caused_by(error)
+        })?;
+        Ok(FetchBack { backend: Arc::clone(backend), id, handle })
+    }
+}
+
+impl Backups {
+    /// Copies of offloaded tenants of this store that none of its tenants needs: what a killed offload
+    /// or fetch left, or what a dropped tenant had. No offload or fetch of the store may run meanwhile.
+    /// Another folder that was copied from that of the store may need them still.
+    ///
+    /// # Errors
+    /// `NotFound` without a repository; `Corrupt` or `NewerFormat` for a copy that cannot be read;
+    /// and those of the backend.
+    pub fn unneeded_copies(&self, backend: &Arc<dyn Backend>) -> Result<Vec<Config>> {
+        let repository = Repository::open(backend)?;
+        let mut copies = Vec::new();
+        for id in repository.ids()?.into_iter().filter(BackupId::is_offload) {
+            if !self.is_needed(&id) {
+                copies.extend(repository.config(&id)?);
+            }
+        }
+        copies.retain(|copy| copy.store_id == self.store().store_id());
+        Ok(copies)
     }
 
-    /// Stores the rows of a tenant that is being frozen, and reads them back.
-    fn copy_out(
-        &self,
-        ticket: &mut FreezeTicket,
-        backend: &Arc<dyn Backend>,
-        id: &BackupId,
-        options: CreateOptions,
-    ) -> Result<Summary> {
-        let cut = ticket.take_cut();
-        let expected: BTreeSet<(Uid, Hash)> =
-            cut.segments.iter().map(|segment| (segment.meta.uid, segment.meta.hash)).collect();
-        let (workers, memory_bytes_max) = (options.workers, options.memory_bytes_max);
-        let (cpu_percent, bytes_per_second_max) =
-            (options.cpu_percent, options.bytes_per_second_max);
-        let limits = Limits { cpu_percent, bytes_per_second_max };
-        let handle = self.create_own(cut, backend, id, options)?;
-        let summary = handle.wait()?;
-        let repository = Repository::open(backend)?;
-        let descriptor = repository.descriptor(repository.backup(id)?)?;
+    /// Removes one of [`Backups::unneeded_copies`].
+    ///
+    /// # Errors
+    /// `Invalid` for what is none of them; and those of the backend.
+    pub fn remove_copy(&self, backend: &Arc<dyn Backend>, copy: &Config) -> Result<()> {
+        let is_ours = copy.store_id == self.store().store_id();
+        if !copy.id.is_offload() || !is_ours || self.is_needed(&copy.id) {
+            let message = format!("'{}' is no copy that this store can do without", copy.id);
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+        remove(&Repository::open(backend)?, &copy.id)
+    }
+
+    /// Whether a FROZEN tenant has its rows there.
+    fn is_needed(&self, id: &BackupId) -> bool {
+        self.store().catalog().collections.values().any(|collection| {
+            let mut locations =
+                collection.tenants.keys().filter_map(|name| collection.location(name));
+            locations.any(|location| offload_id(location).is_ok_and(|used| used == *id))
+        })
+    }
+}
+
+impl Offload {
+    /// The backup that carries the rows out; a cancel of it gives the offload up. Its result is
+    /// [`Offload::finish`]'s.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Waits until the rows are there, reads them back, and lets go of them here.
+    ///
+    /// # Errors
+    /// As [`Backups::offload`].
+    pub fn finish(self) -> Result<Summary> {
+        let copied = self.copied();
+        let Self { backend, id, location, ticket, .. } = self;
+        match copied {
+            Ok(summary) => {
+                let outcome = ticket.commit(&location);
+                if let Err(error) = outcome {
+                    if error.kind() != StoreErrorKind::Indeterminate {
+                        // The tenant is here: its copy is of no use, and harms nobody if it stays.
+                        drop(remove(&Repository::open(&backend)?, &id));
+                    }
+                    return Err(error.into());
+                }
+                Ok(summary)
+            }
+            Err(error) => {
+                // As above, where there is one.
+                drop(Repository::open(&backend).and_then(|repository| remove(&repository, &id)));
+                ticket.abandon()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits until the rows are in the backend, and reads them back.
+    fn copied(&self) -> Result<Summary> {
+        let summary = self.handle.wait()?;
+        let repository = Repository::open(&self.backend)?;
+        let descriptor = repository.descriptor(repository.backup(&self.id)?)?;
         let of_stored = |segment: &StoredSegment| (segment.meta.uid, segment.meta.hash);
         let stored: BTreeSet<(Uid, Hash)> = descriptor.segments.iter().map(of_stored).collect();
-        if stored != expected {
+        if stored != self.expected {
             let what = "it does not hold the segments of the tenant; please report this bug";
-            return Err(Error::corrupt(id.config_object(), what));
+            return Err(Error::corrupt(self.id.config_object(), what));
         }
+        let CreateOptions { cpu_percent, bytes_per_second_max, .. } = self.options;
         let fetch = Fetch {
-            host: Host::from(self.store().env()),
-            backend: &**backend,
+            host: Host::from(&self.env),
+            backend: &*self.backend,
             cancel: &Cancel::new(),
             progress: &Progress::new(),
-            limits,
-            workers,
-            memory_bytes_max,
+            limits: Limits { cpu_percent, bytes_per_second_max },
+            workers: self.options.workers,
+            memory_bytes_max: self.options.memory_bytes_max,
         };
         read_back(&repository, &descriptor, &fetch)?;
         Ok(summary)
+    }
+}
+
+impl FetchBack {
+    /// The restore that brings the rows back. Its result is [`FetchBack::finish`]'s.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Waits until the rows are back, and removes the copy in the backend.
+    ///
+    /// # Errors
+    /// As [`Backups::fetch_back`].
+    pub fn finish(self) -> Result<FetchedBack> {
+        let summary = self.handle.wait()?;
+        let repository = Repository::open(&self.backend);
+        let removed = repository.and_then(|repository| remove(&repository, &self.id));
+        Ok(FetchedBack { summary, leftover: removed.err() })
     }
 }
 

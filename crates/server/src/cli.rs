@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and the help that explains it.
 
 mod keep;
+mod tenant;
 
 use std::{fmt, path::PathBuf};
 
@@ -15,7 +16,12 @@ use siltstone_backup::{
     },
 };
 
-pub(crate) use self::keep::{CopyArgs, DeleteArgs, PruneArgs, ShowArgs, VerifyArgs};
+pub(crate) use self::{
+    keep::{CopyArgs, DeleteArgs, PruneArgs, ShowArgs, VerifyArgs},
+    tenant::{
+        FetchArgs, ListArgs, OffloadArgs, SweepArgs, TenantArgs, TenantCommand, TenantTarget,
+    },
+};
 
 /// A storage engine whose live backups never pause a writer.
 #[derive(Debug, Parser)]
@@ -50,6 +56,9 @@ pub(crate) enum Command {
     Backup(BackupCommand),
     /// Restore a backup into a store, which is made if it is missing.
     Restore(RestoreArgs),
+    /// List tenants, make them HOT or COLD, offload them to a backend and fetch them back.
+    #[command(subcommand)]
+    Tenant(TenantCommand),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::{
-    cli::{BackupCommand, Cli, Command, ConfigCommand},
+    cli::{BackupCommand, Cli, Command, ConfigCommand, TenantCommand},
     outcome::Output,
 };
 
@@ -49,5 +49,13 @@ fn run(command: Command, output: Output) -> anyhow::Result<()> {
         Command::Backup(BackupCommand::Prune(args)) => commands::prune::run(&args, output),
         Command::Config(ConfigCommand::Show) => commands::config::show(output),
         Command::Restore(args) => commands::restore::run(&args, output),
+        Command::Tenant(TenantCommand::List(args)) => commands::tenant::list(&args, output),
+        Command::Tenant(TenantCommand::Activate(args)) => commands::tenant::activate(&args, output),
+        Command::Tenant(TenantCommand::Deactivate(args)) => {
+            commands::tenant::deactivate(&args, output)
+        }
+        Command::Tenant(TenantCommand::Offload(args)) => commands::tenant::offload(&args, output),
+        Command::Tenant(TenantCommand::Fetch(args)) => commands::tenant::fetch(&args, output),
+        Command::Tenant(TenantCommand::Sweep(args)) => commands::tenant::sweep(&args, output),
     }
 }

@@ -51,7 +51,7 @@ pub(crate) fn commit(repository: &Repository, config: &Config) -> CommitOutcome 
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
                     return match backend.delete(&object) {
                         Ok(()) => CommitOutcome::Refused(error),
-                        Err(_) => CommitOutcome::Unknown(error),
+                        Err(refused) => CommitOutcome::Unknown(stuck(&config.id, &error, &refused)),
                     };
                 }
                 // The answer was a plain yes; that the object cannot be read just now is no no.
@@ -85,6 +85,15 @@ pub(crate) fn commit(repository: &Repository, config: &Config) -> CommitOutcome 
         Some(cause) => error.caused_by(cause),
         None => error,
     })
+}
+
+/// The error of a descriptor that was stored wrong and stays.
+fn stuck(id: &BackupId, error: &Error, refused: &Error) -> Error {
+    let message = format!(
+        "{error}; it was stored so, and could not be removed ({refused}): nothing can be restored \
+         from it. Delete backup '{id}' as damaged when the store lets you, and make it again"
+    );
+    Error::new(ErrorKind::Corrupt, message)
 }
 
 /// The attempt that made the backup that is there.

@@ -23,7 +23,10 @@ use crate::{
 const SHOWN_WITHIN: Duration = Duration::from_secs(1);
 
 /// Backups of the race between cancel and end.
-const SCHEDULES: u32 = 400;
+const SCHEDULES: u32 = 2000;
+
+/// How many of them share a repository: each backup looks at those before it.
+const SCHEDULES_OF_ONE: u32 = 250;
 
 /// A client that waits for an answer a little longer than a cancel may take.
 fn patient(s3: &S3) -> Arc<dyn Backend> {
@@ -134,16 +137,20 @@ fn fault_12_a_cancel_that_races_the_end_leaves_one_true_state() {
     let (_disk, store) = sim_store(120);
     fill(&store, 3);
     let expected = content(&store);
-    let memory = memory();
+    let mut repository = memory();
     let backups = Backups::new(store.clone()).unwrap();
     let clock = siltstone_io::env::Env::system(Arc::clone(&store.env().disk)).clock;
     let begun = clock.monotonic();
-    create(&store, &memory, "warm");
+    create(&store, &repository, "warm");
     let usual = clock.monotonic().saturating_sub(begun);
     let mut ends = [0, 0];
     for round in 0..SCHEDULES {
+        if round % SCHEDULES_OF_ONE == 0 {
+            repository = memory();
+            create(&store, &repository, "warm");
+        }
         let id = format!("round-{round}");
-        let handle = backups.create(&memory, &id, quick()).unwrap();
+        let handle = backups.create(&repository, &id, quick()).unwrap();
         // A sequence that covers the span evenly, whatever the number of rounds.
         let share = f64::from(round * 7919 % SCHEDULES) / f64::from(SCHEDULES);
         let until = clock.monotonic() + usual.mul_f64(share * 1.2);
@@ -156,22 +163,22 @@ fn fault_12_a_cancel_that_races_the_end_leaves_one_true_state() {
         let state = handle.status().state;
         assert!(!shown.is_final() || shown == state, "{shown} was shown, then {state}");
         if round % 20 == 0 {
-            let journal = api::statuses(store.env(), Some(&memory)).unwrap();
+            let journal = api::statuses(store.env(), Some(&repository)).unwrap();
             let journal = journal.iter().find(|it| it.id.as_str() == id).unwrap();
             assert_eq!(journal.state, state, "round {round}");
         }
-        let is_there = memory.stat(&format!("{id}/backup_config.json")).unwrap().is_some();
+        let is_there = repository.stat(&format!("{id}/backup_config.json")).unwrap().is_some();
         match outcome {
             Ok(_) => assert!(state == State::Success && is_there, "round {round}: {state}"),
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::Canceled, "round {round}: {error}");
                 assert!(state == State::Canceled && !is_there, "round {round}: {state}");
-                assert!(memory.list(&format!("{id}/"), Depth::All).unwrap().is_empty());
+                assert!(repository.list(&format!("{id}/"), Depth::All).unwrap().is_empty());
             }
         }
         ends[usize::from(is_there)] += 1;
         if is_there && round % 50 == 0 {
-            check(&memory, &id, &expected);
+            check(&repository, &id, &expected);
         }
     }
     assert!(ends.iter().all(|ends| *ends > 0), "{ends:?} canceled and successful");

@@ -3,16 +3,23 @@
 use std::{collections::BTreeMap, net::TcpListener, sync::Arc, time::Duration};
 
 use siltstone_backup::{
-    api::Backups,
-    backend::{self, Backend, BackendConfig},
+    api::{self, Backups},
+    backend::{self, Backend, BackendConfig, S3Credentials},
+    delete::{Damaged, delete},
     error::{Error, ErrorKind},
     options::RestoreOptions,
+    state::State,
+    verify::Level,
 };
-use siltstone_loopback::s3::{Act, Operation, Rule, S3, Seen};
+use siltstone_loopback::{
+    Server, aws_container,
+    s3::{Act, KEY_ID, Operation, Rule, S3, Seen},
+};
 
 use crate::{
     site::{
-        CANARY, Site, assert_error, bucket, cancel, config, fresh_store, hasty_bucket, keys, plain,
+        CANARY, Site, assert_error, assert_unchanged, bucket, cancel, check, config, durable_files,
+        found_at, hasty_bucket, keys, plain, still_store,
     },
     support::{quick, wait_until},
 };
@@ -154,38 +161,93 @@ fn fault_05_objects_stored_short_are_found_before_the_backup_counts() {
         assert_eq!(hits.count(), 1);
         site.recovers(&s3);
     }
+    a_descriptor_that_is_cut_and_stays(&site);
+}
+
+/// The store keeps part of the descriptor and refuses to give it up: nobody is told of a success, and
+/// everybody of the way out.
+fn a_descriptor_that_is_cut_and_stays(site: &Site) {
+    let s3 = S3::start().unwrap();
+    let (backend, config) = (bucket(&s3), "nightly/backup_config.json");
+    s3.script(Rule::new(&[Operation::Put], Act::Truncate(20)).below(config).times(1));
+    s3.script(Rule::new(&[Operation::Delete], Act::Refuse(403, "AccessDenied")).below(config));
+    let handle = site.start(&backend, quick());
+    let error = handle.wait().expect_err("the descriptor is cut");
+    let way_out = "elete backup 'nightly' as damaged";
+    assert_error(&error, ErrorKind::Corrupt, &[config, "AccessDenied", way_out]);
+    assert_eq!(handle.status().state, State::Transferred);
+    let journal = api::statuses(site.store.env(), Some(&backend)).unwrap();
+    assert_eq!(journal[0].state, State::Transferred);
+    let told = journal[0].error.clone().unwrap();
+    assert!(told.contains(config) && told.contains(way_out), "{told}");
+    let again = site.backups.create(&backend, "nightly", quick()).expect_err("it is in the way");
+    assert_error(&again, ErrorKind::Corrupt, &[config]);
+
+    // Other backups go on, and once it is gone so does this one.
+    site.backups.create(&backend, "other", quick()).unwrap().wait().unwrap();
+    check(&backend, "other", &site.expected);
+    s3.behave();
+    let refused = delete(&backend, "nightly", Damaged::Refuse).expect_err("it is damaged");
+    assert_error(&refused, ErrorKind::Corrupt, &["can be deleted as damaged"]);
+    delete(&backend, "nightly", Damaged::Remove).unwrap();
+    let journal = api::statuses(site.store.env(), Some(&backend)).unwrap();
+    let of_it = journal.iter().find(|it| it.id.as_str() == "nightly").unwrap();
+    assert_eq!(of_it.state, State::Failed);
+    site.succeeds(&backend, quick());
 }
 
 #[test]
 fn fault_06_flipped_bits_are_refused_by_the_store_or_found_by_the_restore() {
-    let site = Site::filled(2000);
-    let s3 = S3::start().unwrap();
-    let rule = Rule::new(&[Operation::Put], Act::FlipOnTheWay(4711)).below(".chunks/");
-    let hits = s3.script(rule.times(1));
-    let handle = site.start(&bucket(&s3), quick());
-    match handle.wait() {
-        Ok(_) => site.check(&bucket(&s3)),
-        Err(error) => {
-            assert_error(&error, ErrorKind::Unavailable, &["BadDigest"]);
-            site.recovers(&s3);
+    let site = Site::filled(3500);
+    // On the way, in a whole object and in a part of one: the store compares its checksum, and what
+    // it refuses is sent again or fails the backup. It never counts.
+    for (operation, options) in [(Operation::Put, plain(2)), (Operation::PutPart, plain(16))] {
+        let s3 = S3::start().unwrap();
+        let rule = Rule::new(&[operation], Act::FlipOnTheWay(4711)).below(".chunks/");
+        let hits = s3.script(rule.times(1));
+        match site.start(&bucket(&s3), options).wait() {
+            Ok(_) => site.check(&bucket(&s3)),
+            Err(error) => {
+                assert_error(&error, ErrorKind::Unavailable, &["BadDigest", ".chunks/"]);
+                site.recovers(&s3);
+            }
         }
+        assert_eq!(hits.count(), 1);
+        let is_of_it = |it: &&Seen| it.operation == operation && it.object.starts_with(".chunks/");
+        let refusals = s3.seen().iter().filter(is_of_it).filter(|it| refused(it)).count();
+        assert_eq!(refusals, 1, "the store has found it");
     }
-    assert_eq!(hits.count(), 1);
-
-    // What the store spoils by itself after it acknowledged it, only a restore can find.
+    // A descriptor is read back before the backup counts, and one that is spoilt does not.
     let s3 = S3::start().unwrap();
-    let rule = Rule::new(&[Operation::Put], Act::FlipStored(100_000)).below(".chunks/").times(1);
-    s3.script(rule);
-    site.start(&bucket(&s3), quick()).wait().unwrap();
-    let (disk, target) = fresh_store();
-    let backups = Backups::new(target.clone()).unwrap();
-    let segments = || disk.paths().into_iter().filter(|it| it.contains("files/")).count();
-    let before = segments();
-    let started = backups.restore(&bucket(&s3), "nightly", RestoreOptions::default()).unwrap();
-    let error = started.wait().expect_err("a chunk is spoilt");
-    assert_error(&error, ErrorKind::Corrupt, &[".chunks/"]);
-    assert!(target.catalog().collections.is_empty());
-    assert_eq!(segments(), before, "nothing of a failed restore stays");
+    let config = "nightly/backup_config.json";
+    s3.script(Rule::new(&[Operation::Put], Act::FlipStored(4711)).below(config).times(1));
+    let error = site.fails(&s3, &bucket(&s3), quick());
+    assert_error(&error, ErrorKind::Corrupt, &[config]);
+    site.recovers(&s3);
+
+    // What the store spoils by itself after it acknowledged it, a verification finds, or a restore,
+    // which then changes nothing.
+    for (operation, options, prefix) in [
+        (Operation::Put, plain(2), ".chunks/"),
+        (Operation::CompleteUpload, plain(16), ".chunks/"),
+        (Operation::Put, quick(), "nightly/node1/"),
+    ] {
+        let s3 = S3::start().unwrap();
+        let rule = Rule::new(&[operation], Act::FlipStored(100_000)).below(prefix).times(1);
+        let hits = s3.script(rule);
+        site.start(&bucket(&s3), options).wait().unwrap();
+        assert_eq!(hits.count(), 1, "{prefix}");
+        let problems = found_at(&site.store, &bucket(&s3), Level::Hashes);
+        assert!(problems.len() == 1 && problems[0].contains(prefix), "{problems:?}");
+        let (disk, target) = still_store();
+        let before = durable_files(&disk);
+        let backups = Backups::new(target.clone()).unwrap();
+        let started = backups.restore(&bucket(&s3), "nightly", RestoreOptions::default());
+        let error = started.and_then(|started| started.wait()).expect_err("it is spoilt");
+        assert_error(&error, ErrorKind::Corrupt, &[prefix]);
+        assert!(target.catalog().collections.is_empty());
+        assert_unchanged(&disk, &before);
+    }
 }
 
 #[test]
@@ -270,6 +332,49 @@ fn fault_29_credentials_that_end_fail_the_backup_and_stay_secret() {
     let error = site.backups.create(&backend, "nightly", quick()).expect_err("unknown key");
     assert_error(&error, ErrorKind::Denied, &["the answer was 403"]);
     assert!(s3.names().is_empty() && !all_of(&error).contains(CANARY));
+    keys_of_a_role_are_renewed_half_way(&site);
+}
+
+/// Keys of a role that end while a backup runs are asked for anew, once; if there are no new ones, the
+/// backup fails with that cause.
+fn keys_of_a_role_are_renewed_half_way(site: &Site) {
+    // They count as used up two minutes before they end: these can be used for a second or two.
+    let short = Duration::from_secs(122);
+    let keys = [("FIRST", short), ("SECOND", Duration::from_hours(1))];
+    let mut options = plain(2);
+    options.bytes_per_second_max = Some(2 << 20); // 8 MB: the backup takes longer than the keys
+    let with_role = |agent: &Server| {
+        let s3 = S3::start().unwrap();
+        s3.accept_keys(&["FIRST", "SECOND"]);
+        let mut with_role = config(&s3.url());
+        let uri = format!("{}/credentials", agent.url());
+        let variables = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri)];
+        with_role.credentials = S3Credentials::Search(variables.into_iter().collect());
+        let backend = backend::open(&BackendConfig::S3(with_role)).unwrap();
+        (s3, backend)
+    };
+    let agent = aws_container::serve_in_turn(&keys, "").unwrap();
+    let (s3, backend) = with_role(&agent);
+    let handle = site.start(&backend, options.clone());
+    handle.wait().unwrap();
+    assert_eq!(agent.seen().len(), 2, "one renewal");
+    let seen = s3.seen();
+    let signed_by = |key_id: &str| seen.iter().filter(|it| it.key_id == key_id).count();
+    assert!(signed_by("FIRST") > 0 && signed_by("SECOND") > 0, "{seen:?}");
+    assert!(!seen.iter().any(|it| it.status == Some(403)), "no request is refused: {seen:?}");
+    site.check(&backend);
+
+    let agent = aws_container::serve_in_turn(&keys, "").unwrap();
+    let (s3, backend) = with_role(&agent);
+    let handle = site.start(&backend, options);
+    drop(agent);
+    let error = handle.wait().expect_err("the keys have ended");
+    let text = format!("{}{:?}{:?}", all_of(&error), handle.status(), site.backups);
+    assert!(error.to_string().contains("cannot renew from container role"), "{error}");
+    assert!(!text.contains("secret-of-") && !text.contains("session-of-"), "{text}");
+    assert_eq!(handle.status().state, State::Failed);
+    s3.accept_keys(&[KEY_ID]);
+    site.recovers(&s3);
 }
 
 fn files_below(folder: &std::path::Path) -> Vec<std::path::PathBuf> {

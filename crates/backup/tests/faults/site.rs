@@ -123,14 +123,23 @@ pub(crate) fn check(backend: &Arc<dyn Backend>, id: &str, expected: &BTreeMap<St
     assert_same(&content(&fresh), expected);
 }
 
+/// What is wrong with the backup `nightly`, at a level.
+pub(crate) fn found_at(store: &Store, backend: &Arc<dyn Backend>, level: Level) -> Vec<String> {
+    verify_it(store, backend, "nightly", level).problems
+}
+
 fn verified(store: &Store, backend: &Arc<dyn Backend>, id: &str, level: Level) -> VerifyReport {
+    let report = verify_it(store, backend, id, level);
+    assert!(report.is_sound(), "{report:?}");
+    report
+}
+
+fn verify_it(store: &Store, backend: &Arc<dyn Backend>, id: &str, level: Level) -> VerifyReport {
     let (env, cancel, progress) = (store.env(), &Cancel::new(), &Progress::new());
     let job = Job { clock: &*env.clock, entropy: &*env.entropy, cancel, progress };
     let mut options = VerifyOptions::default();
     options.level = level;
-    let report = verify(job, backend, id, &options).unwrap();
-    assert!(report.is_sound(), "{report:?}");
-    report
+    verify(job, backend, id, &options).unwrap()
 }
 
 /// An empty store on a simulated disk.

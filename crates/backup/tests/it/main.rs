@@ -1,6 +1,8 @@
 //! Backups and restores of whole stores, end to end.
 
 #[cfg(test)]
+mod aged;
+#[cfg(test)]
 mod cancel;
 #[cfg(test)]
 mod copy;

@@ -216,6 +216,44 @@ fn a_machine_that_dies_at_any_step_has_the_tenant_here_or_in_the_backend() {
     assert!(seen.iter().all(|times| *times > 5), "{seen:?}");
 }
 
+#[test]
+fn copies_that_no_tenant_needs_are_known_and_can_go() {
+    let (_disk, store) = sim_store(79);
+    fill(&store, 60);
+    let backend = memory();
+    let backups = Backups::new(store.clone()).unwrap();
+    create(&store, &backend, "nightly");
+    let pond = backups.offload(&backend, "fish", "pond", quick()).unwrap();
+    let sea = backups.offload(&backend, "fish", "sea", quick()).unwrap();
+    let (_other_disk, other) = sim_store(80);
+    fill(&other, 20);
+    let others = Backups::new(other).unwrap();
+    let foreign = others.offload(&backend, "fish", "pond", quick()).unwrap();
+    let unneeded = || {
+        let copies = backups.unneeded_copies(&backend).unwrap();
+        copies.into_iter().map(|copy| copy.id).collect::<Vec<_>>()
+    };
+    assert!(unneeded().is_empty());
+    let needed = api::find(&backend, sea.id.as_str()).unwrap();
+    let foreign = api::find(&backend, foreign.id.as_str()).unwrap();
+    let nightly = api::find(&backend, "nightly").unwrap();
+
+    store.drop_tenants("fish", &["pond"]).unwrap();
+    assert_eq!(unneeded(), std::slice::from_ref(&pond.id));
+    for kept in [&needed, &foreign, &nightly] {
+        let refused = backups.remove_copy(&backend, kept).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused}");
+    }
+    let copy = api::find(&backend, pond.id.as_str()).unwrap();
+    backups.remove_copy(&backend, &copy).unwrap();
+    assert!(unneeded().is_empty());
+    let left = objects(&backend);
+    assert!(!left.iter().any(|object| object.contains(pond.id.as_str())), "{left:?}");
+    backups.fetch_back(&backend, "fish", "sea", TenantStatus::Cold).unwrap();
+    others.fetch_back(&backend, "fish", "pond", TenantStatus::Hot).unwrap();
+    restore(&sim_store(81).1, &backend, "nightly");
+}
+
 /// The same objects in another backend, so that a test can use them up more than once.
 fn copy(from: &Arc<dyn Backend>) -> Arc<dyn Backend> {
     let to = memory();

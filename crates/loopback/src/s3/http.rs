@@ -16,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
 
 use super::{
-    Act, BUCKET, Inside, KEY_ID, Operation, Seen,
+    Act, BUCKET, Inside, Operation, Seen,
     bucket::{Listing, Named, Object},
     line::Line,
     lock,
@@ -71,7 +71,8 @@ pub(super) async fn answer(
     let at = Instant::now();
     let (index, act) = {
         let mut inside = lock(&inside);
-        inside.seen.push(Seen { operation, object: object.clone(), at, status: None });
+        let key_id = signer(&parts.headers).unwrap_or_default();
+        inside.seen.push(Seen { operation, object: object.clone(), at, key_id, status: None });
         (inside.seen.len() - 1, inside.script.act(operation, &object, at))
     };
     match act {
@@ -177,7 +178,7 @@ fn flipped(bytes: &Bytes, bit: usize) -> Bytes {
 
 /// Does what a request wishes, as far as it may.
 fn perform(inside: &mut Inside, asked: &Asked) -> Response<Body> {
-    if let Some(refused) = check(asked) {
+    if let Some(refused) = check(asked, &inside.key_ids) {
         return refused;
     }
     let (name, bucket) = (asked.object.as_str(), &mut inside.bucket);
@@ -235,18 +236,24 @@ fn perform(inside: &mut Inside, asked: &Asked) -> Response<Body> {
 }
 
 /// Who asks, and whether the body came as it was sent.
-fn check(asked: &Asked) -> Option<Response<Body>> {
-    let authorization = asked.header("authorization");
-    let Some(scope) = authorization.strip_prefix("AWS4-HMAC-SHA256 Credential=") else {
+fn check(asked: &Asked, key_ids: &[String]) -> Option<Response<Body>> {
+    let Some(key_id) = signer(&asked.headers) else {
         return Some(refusal(403, "AccessDenied"));
     };
-    if scope.split('/').next() != Some(KEY_ID) {
+    if !key_ids.contains(&key_id) {
         return Some(refusal(403, "InvalidAccessKeyId"));
     }
     let checksum = asked.header(CHECKSUM);
     let is_right =
         checksum.is_empty() || checksum == base64(crc32c(&asked.body).swap_bytes().to_le_bytes());
     (!is_right).then(|| refusal(400, "BadDigest"))
+}
+
+/// The key id that signed a request.
+fn signer(headers: &HeaderMap) -> Option<String> {
+    let authorization = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let scope = authorization.strip_prefix("AWS4-HMAC-SHA256 Credential=")?;
+    scope.split('/').next().map(str::to_owned)
 }
 
 fn refuse_put(asked: &Asked, there: Option<&Object>) -> Option<Response<Body>> {

@@ -35,7 +35,7 @@ use self::{
 /// The one bucket there is.
 pub const BUCKET: &str = "bucket";
 
-/// The key id that may use it.
+/// The key id that may use it, unless [`S3::accept_keys`] says otherwise.
 pub const KEY_ID: &str = "key-of-the-stub";
 
 /// A request that has come in.
@@ -48,6 +48,8 @@ pub struct Seen {
     pub object: String,
     /// When its head had come.
     pub at: Instant,
+    /// The key id that signed it; empty if none did.
+    pub key_id: String,
     /// The status of the answer; `None` while there is none, and where none was to come.
     pub status: Option<u16>,
 }
@@ -67,6 +69,8 @@ struct Inside {
     bucket: Bucket,
     script: Script,
     seen: Vec<Seen>,
+    /// Key ids that may use it.
+    key_ids: Vec<String>,
 }
 
 impl S3 {
@@ -92,7 +96,11 @@ impl S3 {
         let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let inside = Arc::new(Mutex::new(Inside { bucket, ..Inside::default() }));
+        let inside = Arc::new(Mutex::new(Inside {
+            bucket,
+            key_ids: vec![KEY_ID.to_owned()],
+            ..Inside::default()
+        }));
         let served = Arc::clone(&inside);
         let answer = move |ConnectInfo(line): ConnectInfo<Line>, request: Request<Body>| {
             http::answer(Arc::clone(&served), line, request)
@@ -120,6 +128,11 @@ impl S3 {
     /// Adds a rule to the script; of several that fit a request the first added counts.
     pub fn script(&self, rule: Rule) -> Hits {
         self.inside().script.add(rule)
+    }
+
+    /// Says which key ids may use the bucket from now on.
+    pub fn accept_keys(&self, key_ids: &[&str]) {
+        self.inside().key_ids = key_ids.iter().map(|key_id| (*key_id).to_owned()).collect();
     }
 
     /// Drops all rules: from now on nothing goes wrong.

@@ -5,13 +5,27 @@ use std::{fs, path::PathBuf, sync::Arc};
 use proptest::prelude::*;
 use siltstone_io::{disk::StreamWriter, env::Env, error::Result as IoResult, sim::SimDisk};
 
-use super::wal_file::STORE_ID as WAL_STORE_ID;
+use super::{
+    manifest_file::{self, NUMBER, STORE_ID as MANIFEST_STORE_ID},
+    wal_file::STORE_ID as WAL_STORE_ID,
+};
 use crate::{
     batch::Batch,
-    format::names,
+    format::{
+        manifest::{
+            Head, PAGE_BYTES,
+            edit::encode,
+            frame::{self, Part, Place},
+        },
+        names,
+    },
+    manifest::{Edit, Manifest, Record},
     options::Durability,
     segment::{BuildOptions, SegmentBuilder},
-    types::{Entry, EntryKind, LogId, RangeTombstone, Sequence, TreeId, Uid},
+    types::{
+        Counts, Entry, EntryKind, FileId, Hash, LogId, RangeTombstone, SegmentMeta, Sequence,
+        TenantStatus, TreeId, Uid,
+    },
     wal::{Payload, ReadyLog, Wal},
 };
 
@@ -188,6 +202,132 @@ fn wal_file_corpus_is_replayed() {
     assert!(replay("wal_file", super::wal_file) >= wal_file_seeds().len());
 }
 
+/// Edits that use every kind of record; each can follow the ones before it.
+fn edits() -> Vec<Vec<Record>> {
+    let name = |text: &str| text.to_owned();
+    let meta = |uid: u8, key_max: Option<&[u8]>| SegmentMeta {
+        uid: Uid([uid; 16]),
+        length: 300,
+        hash: Hash([uid; 32]),
+        counts: Counts { puts: 3, deletes: 1, range_deletes: 0 },
+        sum: u128::from(uid),
+        key_min: b"a".to_vec(),
+        key_max: key_max.map(<[u8]>::to_vec),
+        sequence_min: 1,
+        sequence_max: 9,
+    };
+    let segment = |offset: u64, meta: SegmentMeta| Record::AddSegment {
+        tree: TreeId(2),
+        level: 0,
+        file: FileId(1),
+        offset,
+        meta,
+    };
+    let tenant = |tenant: &str, tree: u64| Record::CreateTenant {
+        collection: 1,
+        name: name(tenant),
+        tree: TreeId(tree),
+        status: TenantStatus::Hot,
+    };
+    let frozen = Record::FrozenTenant {
+        collection: 1,
+        name: name("ann"),
+        tree: TreeId(5),
+        location: name("a shelf"),
+    };
+    let (cold, tree) = (TenantStatus::Cold, TreeId(2));
+    vec![
+        vec![
+            Record::LogReady { log: LogId(1) },
+            Record::CreateCollection { id: 1, name: name("birds"), tree: TreeId(1) },
+            tenant("eu", 2),
+            tenant("ann", 3),
+            Record::QueueEdit { number: 1 },
+        ],
+        vec![
+            Record::AddFile { file: FileId(1), length: 700 },
+            segment(0, meta(1, Some(b"k"))),
+            segment(300, meta(2, None)),
+            Record::LogReady { log: LogId(2) },
+            Record::ReplayFloor { log: LogId(2), sequence: 10 },
+            Record::NextIds { tree: TreeId(4), file: FileId(2), collection: 2 },
+        ],
+        vec![
+            Record::MoveSegment { tree, file: FileId(1), offset: 0, level: 3 },
+            Record::RemoveSegment { tree, file: FileId(1), offset: 300 },
+            Record::ReserveSequences { upto: 1 << 24 },
+            Record::CreateCollection { id: 2, name: name("fish"), tree: TreeId(4) },
+        ],
+        vec![
+            frozen,
+            Record::RenameTenant { collection: 1, name: name("ann"), to: name("eve") },
+            Record::SetTenantStatus { collection: 1, name: name("eu"), status: cold },
+            Record::RenameCollection { id: 2, name: name("moss") },
+        ],
+        vec![
+            Record::DropTenant { collection: 1, name: name("eu") },
+            Record::DropCollection { id: 2 },
+        ],
+    ]
+}
+
+/// A manifest of each shape, as [`super::manifest`] takes them.
+fn manifest_seeds() -> Vec<(&'static str, Vec<u8>)> {
+    let with = |edits: Vec<Vec<Record>>| {
+        let disk = SimDisk::new(1);
+        let env = Env::seeded(Arc::new(disk.clone()), 1);
+        let manifest = Manifest::create(&env, MANIFEST_STORE_ID, u64::MAX);
+        let manifest = manifest.expect("memory takes all");
+        for records in edits {
+            manifest.commit(Edit { records }).expect("it fits the ones before it");
+        }
+        disk.read_file(names::manifest(NUMBER).as_str()).expect("it is there")
+    };
+    let all = with(edits());
+    let mut torn = all.clone();
+    let end = torn.len() - PAGE_BYTES;
+    torn[end + 512..end + 1024].fill(0);
+    vec![("new", with(Vec::new())), ("edits", all), ("torn", torn), ("in-parts", in_parts())]
+}
+
+/// A snapshot in two frames, as only a long one has them.
+fn in_parts() -> Vec<u8> {
+    let salt = [3; 16];
+    let mut file = Head { number: NUMBER, store_id: MANIFEST_STORE_ID, salt }.encode();
+    for (part, records) in edits().into_iter().take(2).enumerate() {
+        let mut payload = Vec::new();
+        for record in &records {
+            encode(record, &mut payload);
+        }
+        let part = u32::try_from(part).expect("two parts");
+        let place = Place { salt: &salt, offset: file.len() as u64 };
+        let frame = frame::encode(place, Part { edit: 0, part, last: part == 1 }, &payload);
+        file.extend_from_slice(&frame);
+    }
+    file
+}
+
+#[test]
+fn corpus_holds_a_manifest_of_each_shape() {
+    let folder = fuzz_folder().join("corpus/manifest");
+    for (name, bytes) in manifest_seeds() {
+        if std::env::var_os("SILTSTONE_BLESS").is_some() {
+            fs::create_dir_all(&folder).expect("a writable corpus");
+            fs::write(folder.join(name), &bytes).expect("a writable corpus");
+        }
+        assert!(fs::read(folder.join(name)).is_ok_and(|file| file == bytes), "{name} differs");
+        assert!(manifest_file::open(&bytes), "{name} is whole, or torn at its end");
+        let resealed = manifest_file::resealed(&bytes);
+        assert!(manifest_file::open(&resealed), "{name}: records are reached behind the checksums");
+        assert_eq!(resealed.len(), bytes.len(), "{name}");
+    }
+}
+
+#[test]
+fn manifest_corpus_is_replayed() {
+    assert!(replay("manifest", super::manifest) >= manifest_seeds().len());
+}
+
 proptest! {
     #[test]
     fn mutated_logs_break_no_promise(
@@ -200,5 +340,17 @@ proptest! {
             bytes[written[usize::from(place) % written.len()]] = byte;
         }
         super::wal_file(&bytes);
+    }
+    #[test]
+    fn mutated_manifests_break_no_promise(
+        seed in 0_usize..4,
+        mutations in proptest::collection::vec((any::<u16>(), any::<u8>()), 1..12),
+    ) {
+        let (_, mut bytes) = manifest_seeds().swap_remove(seed);
+        for (place, byte) in mutations {
+            let written: Vec<usize> = (0..bytes.len()).filter(|&at| bytes[at] != 0).collect();
+            bytes[written[usize::from(place) % written.len()]] = byte;
+        }
+        super::manifest(&bytes);
     }
 }

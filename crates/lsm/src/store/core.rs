@@ -11,6 +11,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    task::Waker,
 };
 
 use arc_swap::ArcSwap;
@@ -73,7 +74,7 @@ pub(crate) struct Core {
     pub(crate) oldest_log: Mutex<LogId>,
     pub(crate) closing: AtomicBool,
     /// Flush, compaction, or something that waits for them has news.
-    pub(crate) signal: Signal,
+    pub(crate) signal: Arc<Signal>,
     /// The log keeper has something to do.
     pub(crate) log_signal: Signal,
     pub(crate) counters: Counters,
@@ -170,7 +171,8 @@ impl Core {
     /// Adds files to the list that the reap job works off.
     pub(crate) fn retire(&self, files: Vec<Arc<FileHandle>>) {
         if !files.is_empty() {
-            self.obsolete.retire(files, self.env.clock.monotonic());
+            let reaper = Waker::from(Arc::clone(&self.signal));
+            self.obsolete.retire(files, self.env.clock.monotonic(), &reaper);
             self.signal.notify();
         }
     }

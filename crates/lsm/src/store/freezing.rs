@@ -49,7 +49,14 @@ impl FreezeTicket {
         if ticket.status == TenantStatus::Hot {
             ticket.set_status(TenantStatus::Cold)?;
         }
-        let mut cut = core.cut()?;
+        let mut cut = match core.cut() {
+            Ok(cut) => cut,
+            Err(error) => {
+                // The cause matters more; where the disk takes no edit, the tenant stays COLD.
+                drop(ticket.abandon());
+                return Err(error);
+            }
+        };
         cut.view = None;
         cut.segments.retain(|segment| segment.tree == ticket.tree);
         ticket.cut = Some(cut);

@@ -163,7 +163,7 @@ impl Core {
             return Ok(true);
         }
         let Some(file) = self.obsolete.take_unpinned() else { return Ok(false) };
-        self.remove_if_there(&names::file(file.id))?;
+        self.remove_if_there(&names::file(file))?;
         Ok(true)
     }
 

@@ -412,7 +412,8 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound`; `Invalid` when it is FROZEN already; `Unavailable` when it is being restored,
-    /// offloaded or fetched back; or as [`Store::flush`] and [`Store::write`].
+    /// offloaded or fetched back; or as [`Store::flush`] and [`Store::write`]: the tenant is then what
+    /// it was, or COLD where the store takes no edit any more.
     pub fn begin_freeze(&self, collection: &str, tenant: &str) -> Result<FreezeTicket> {
         FreezeTicket::begin(&self.inner.core, collection, tenant)
     }

@@ -1,7 +1,8 @@
 //! [`Signal`]: wakes the background threads, and the callers that wait for them.
 
 use std::{
-    sync::{Condvar, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    task::Wake,
     time::Duration,
 };
 
@@ -37,5 +38,11 @@ impl Signal {
     pub(crate) fn wait_past_or(&self, seen: u64, limit: Duration) {
         let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         drop(self.changed.wait_timeout_while(events, limit, |events| *events == seen));
+    }
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        self.notify();
     }
 }

@@ -18,6 +18,7 @@ pub mod held;
 use std::{
     collections::BTreeMap,
     sync::{Arc, OnceLock},
+    task::Waker,
 };
 
 use siltstone_io::{
@@ -49,6 +50,8 @@ pub struct FileHandle {
     /// Length in bytes, as the manifest says.
     pub length: u64,
     pub(crate) source: OnceLock<Arc<dyn BlockSource>>,
+    /// Who waits for the last holder to let go, once no version names the file.
+    reaper: OnceLock<Waker>,
 }
 
 /// One segment in its place: what the manifest says, and a reader that is opened on first use.
@@ -112,7 +115,12 @@ pub struct Version {
 impl FileHandle {
     /// A handle to a file that is on disk and durable.
     pub fn new(id: FileId, length: u64) -> Self {
-        Self { id, length, source: OnceLock::new() }
+        Self { id, length, source: OnceLock::new(), reaper: OnceLock::new() }
+    }
+
+    /// Asks for `reaper` to be woken when the last holder of the file has let go.
+    pub(crate) fn wake_when_free(&self, reaper: Waker) {
+        self.reaper.get_or_init(|| reaper);
     }
 
     /// The open file, opened on first use.
@@ -140,6 +148,14 @@ impl FileHandle {
             return Err(Error::corrupt(&path, source.len().min(self.length), what));
         }
         Ok(self.source.get_or_init(|| source))
+    }
+}
+
+impl Drop for FileHandle {
+    fn drop(&mut self) {
+        if let Some(reaper) = self.reaper.take() {
+            reaper.wake();
+        }
     }
 }
 

@@ -29,6 +29,26 @@ fn script() -> Vec<Op> {
     script
 }
 
+/// Tenants that leave, come back, and are restored into a collection that is in use.
+fn script_of_travels() -> Vec<Op> {
+    let mut script = vec![Op::Create("a"), Op::CreateTenant("a", "t"), Op::CreateTenant("a", "u")];
+    for (round, copy) in ["c0", "c1", "c2"].into_iter().enumerate() {
+        let value = format!("{round}").repeat(60);
+        let puts: Vec<_> = (0..6).map(|i| put("a/t", &format!("k{i}"), &value)).collect();
+        script.push(write(&puts));
+        script.push(buffered(&[put("a", "x", &value), put("a/u", "y", &value)]));
+        script.extend([Op::Freeze("a", "t"), Op::Steps(4)]);
+        // Life goes on beside a tenant that is away.
+        script.push(write(&[put("a", "z", &value), Change::Delete(place("a/u"), b"y".to_vec())]));
+        script.extend([Op::RestoreTenant("a", "u", copy), Op::Flush]);
+        script.extend([Op::FetchBack("a", "t"), Op::RestoreTenant("a", "t", &copy[1..])]);
+        script.extend([write(&[put("a/t", "after", &value)]), Op::Steps(6)]);
+    }
+    script.extend([Op::Freeze("a", "t"), Op::DropTenant("a", "u"), Op::Compact, Op::Steps(20)]);
+    script.extend([Op::Close, Op::FetchBack("a", "t"), Op::Close]);
+    script
+}
+
 /// After a failure the disk is healthy again: the store must open with a state that was possible.
 fn check_recovery(disk: &SimDisk, run: &Run, crash: Crash, context: &str) {
     let disk: Arc<dyn Disk> = Arc::new(disk.crash(crash));
@@ -48,14 +68,14 @@ enum Lasts {
     ForEver,
 }
 
-fn fail_each(fault: Fault, how: Lasts) {
+fn fail_each(script: &[Op], fault: Fault, how: Lasts) {
     let mut tried = 0;
     for nth in 1.. {
         let sim = SimDisk::new(1);
         let faults = Arc::new(FaultDisk::new(Arc::new(sim.clone())));
         let rule = FaultRule::new(fault).at(nth);
         faults.inject(if how == Lasts::ForEver { rule.forever() } else { rule });
-        let run = Runner::new(Arc::clone(&faults) as _, small_options()).run(&script());
+        let run = Runner::new(Arc::clone(&faults) as _, small_options()).run(script);
         if faults.fired() == 0 {
             assert_eq!(run.error, None, "without a fault the script runs");
             break;
@@ -72,22 +92,70 @@ fn fail_each(fault: Fault, how: Lasts) {
 
 #[test]
 fn a_device_error_at_any_operation_loses_nothing() {
-    fail_each(Fault::Device, Lasts::Once);
+    fail_each(&script(), Fault::Device, Lasts::Once);
 }
 
 #[test]
 fn a_dead_device_from_any_operation_on_loses_nothing() {
-    fail_each(Fault::Device, Lasts::ForEver);
+    fail_each(&script(), Fault::Device, Lasts::ForEver);
 }
 
 #[test]
 fn a_full_disk_at_any_operation_loses_nothing() {
-    fail_each(Fault::NoSpace, Lasts::Once);
+    fail_each(&script(), Fault::NoSpace, Lasts::Once);
 }
 
 #[test]
 fn a_disk_that_stays_full_from_any_operation_on_loses_nothing() {
-    fail_each(Fault::NoSpace, Lasts::ForEver);
+    fail_each(&script(), Fault::NoSpace, Lasts::ForEver);
+}
+
+#[test]
+fn a_device_error_at_any_operation_leaves_a_travelling_tenant_whole() {
+    fail_each(&script_of_travels(), Fault::Device, Lasts::Once);
+}
+
+#[test]
+fn a_dead_device_from_any_operation_on_leaves_a_travelling_tenant_whole() {
+    fail_each(&script_of_travels(), Fault::Device, Lasts::ForEver);
+}
+
+#[test]
+fn a_full_disk_at_any_operation_leaves_a_travelling_tenant_whole() {
+    fail_each(&script_of_travels(), Fault::NoSpace, Lasts::Once);
+}
+
+#[test]
+fn a_disk_that_stays_full_from_any_operation_on_leaves_a_travelling_tenant_whole() {
+    fail_each(&script_of_travels(), Fault::NoSpace, Lasts::ForEver);
+}
+
+#[test]
+fn a_freeze_that_cannot_begin_leaves_the_tenant_as_it_was() {
+    let (sim, mut tried) = (SimDisk::new(3), 0);
+    let faults = Arc::new(FaultDisk::new(Arc::new(sim)));
+    let mut runner = Runner::new(Arc::clone(&faults) as _, small_options());
+    runner.open().unwrap();
+    runner.apply(&Op::Create("a")).unwrap();
+    runner.apply(&Op::CreateTenant("a", "t")).unwrap();
+    for round in 0..20 {
+        runner.apply(&write(&[put("a/t", "k", &format!("{round}"))])).unwrap();
+        faults.inject(FaultRule::new(Fault::NoSpace).path("files/"));
+        let failed = runner.store.as_ref().unwrap().begin_freeze("a", "t");
+        faults.heal();
+        let store = runner.store.as_ref().unwrap();
+        match failed {
+            Ok(ticket) => ticket.abandon().unwrap(),
+            Err(error) => {
+                tried += 1;
+                assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
+            }
+        }
+        let tree = store.tree("a", Some("t")).expect("it is HOT");
+        let found = store.get(tree, b"k").unwrap();
+        assert_eq!(found.as_deref(), Some(format!("{round}").as_bytes()));
+    }
+    assert!(tried > 10, "{tried} could not begin");
 }
 
 #[test]

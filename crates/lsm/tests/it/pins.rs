@@ -1,11 +1,11 @@
 //! What views, snapshots and cuts keep on disk is known to the byte, and comes back when they go.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
 
 use siltstone_io::{env::Env, sim::SimDisk};
 use siltstone_lsm::{
     format::names,
-    options::Durability,
+    options::{Background, Durability},
     store::{Metrics, Step, Store},
 };
 
@@ -18,8 +18,13 @@ struct Bench {
 
 impl Bench {
     fn new(seed: u64) -> Self {
-        let disk = SimDisk::new(seed);
-        let store = Store::open_on(Env::seeded(Arc::new(disk.clone()), seed), small_options());
+        Self::with(seed, Background::Manual)
+    }
+
+    fn with(seed: u64, background: Background) -> Self {
+        let (disk, mut options) = (SimDisk::new(seed), small_options());
+        options.background = background;
+        let store = Store::open_on(Env::seeded(Arc::new(disk.clone()), seed), options);
         Self { disk, store: store.unwrap() }
     }
 
@@ -38,7 +43,8 @@ impl Bench {
             let name = path.strip_prefix(&format!("{}/", names::FILES));
             name.is_some_and(|name| names::parse_file(name).is_some())
         });
-        files.map(|path| self.disk.read_file(&path).unwrap().len() as u64).sum()
+        // One may be removed just now.
+        files.filter_map(|path| self.disk.read_file(&path)).map(|bytes| bytes.len() as u64).sum()
     }
 
     /// Works off everything, then compares what the metrics say with what is on the disk.
@@ -125,4 +131,28 @@ fn segments_beside_live_ones_are_not_counted_as_pinned() {
     assert_eq!(snapshot.get(a, b"key").unwrap().as_deref(), Some(&[7; 300][..]));
     drop(snapshot);
     assert_eq!(bench.settled().pinned_bytes, 0);
+}
+
+#[test]
+fn what_a_snapshot_held_leaves_the_disk_of_a_store_where_nothing_else_happens() {
+    let bench = Bench::with(44, Background::Threads);
+    bench.store.create_collection("a").unwrap();
+    for round in 0..4 {
+        bench.fill("a", 10, round);
+    }
+    let snapshot = bench.store.snapshot();
+    bench.store.drop_collection("a").unwrap();
+    let comes_true = |holds: &dyn Fn() -> bool| {
+        (0..1000).any(|_| {
+            thread::sleep(Duration::from_millis(10));
+            holds()
+        })
+    };
+    let (files, pinned) = (|| bench.disk_bytes(), || bench.store.metrics().pinned_bytes);
+    assert!(comes_true(&|| files() == pinned()), "the threads have done what there was to do");
+    assert!(pinned() > 0);
+    thread::sleep(Duration::from_millis(100)); // and sleep by now
+    drop(snapshot);
+    assert!(comes_true(&|| files() == 0), "{} bytes are still there", files());
+    assert_eq!(pinned(), 0);
 }

@@ -328,13 +328,19 @@ impl Runner {
         frozen.remove(&tenant_of(name, tenant));
         frozen.insert(frozen_mark(name, tenant, &location), Rows::new());
         let mut begun = None;
-        self.commit(Durability::Sync, cold, |store| {
+        let outcome = self.commit(Durability::Sync, cold.clone(), |store| {
             let mut ticket = store.begin_freeze(name, tenant)?;
             let cut = ticket.take_cut();
             let tree = cut.catalog.tree_of(name, Some(tenant))?;
             begun = Some((ticket, copy_out(store, &cut, tree)?));
             Ok(())
-        })?;
+        });
+        if let Err(error) = outcome {
+            if self.state() != cold {
+                self.run.states.push(cold); // a full disk may have come after the first step
+            }
+            return Err(error);
+        }
         let (ticket, copied) = begun.expect("it was begun");
         self.elsewhere.insert(location.clone(), (rows, copied));
         self.commit(Durability::Sync, frozen, |_| ticket.commit(&location))

@@ -154,6 +154,15 @@ fn env(args: &StoreArgs) -> Result<Env> {
 
 /// Waits for an operation, showing its progress on a bar.
 pub(crate) fn follow(handle: &Handle, bar: Option<&Bar>) -> Result<Summary> {
+    watch(handle, bar);
+    handle.wait().with_context(|| {
+        let status = handle.status();
+        format!("{} {}", named(&status), status.state)
+    })
+}
+
+/// Shows the progress of an operation on a bar, until it ends; without a bar returns at once.
+pub(crate) fn watch(handle: &Handle, bar: Option<&Bar>) {
     while let Some(bar) = bar {
         let status = handle.status();
         bar.set_length(status.progress.bytes_total);
@@ -164,10 +173,6 @@ pub(crate) fn follow(handle: &Handle, bar: Option<&Bar>) -> Result<Summary> {
         }
         thread::sleep(POLL);
     }
-    handle.wait().with_context(|| {
-        let status = handle.status();
-        format!("{} {}", named(&status), status.state)
-    })
 }
 
 /// Prints what an operation did.

@@ -90,7 +90,7 @@ fn open_input(path: &Path) -> Result<(Box<dyn Read>, Option<u64>)> {
 fn find_or_create(store: &Store, target: &Target) -> Result<TreeId> {
     match store.tree(&target.collection, target.tenant.as_deref()) {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
-        found => return Ok(found?),
+        _ => return tree(store, target),
     }
     if !store.catalog().collections.contains_key(target.collection.as_str()) {
         store.create_collection(&target.collection)?;

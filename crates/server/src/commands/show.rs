@@ -131,7 +131,8 @@ fn codec_name(codec: Codec) -> String {
     format!("{codec:?}").to_lowercase()
 }
 
-fn status_name(status: TenantStatus) -> String {
+/// A status as people write it.
+pub(crate) fn status_name(status: TenantStatus) -> String {
     format!("{status:?}").to_uppercase()
 }
 

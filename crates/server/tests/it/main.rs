@@ -18,3 +18,5 @@ mod live;
 mod rows;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod tenants;
