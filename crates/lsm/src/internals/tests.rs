@@ -267,7 +267,11 @@ fn edits() -> Vec<Vec<Record>> {
         vec![
             Record::DropTenant { collection: 1, name: name("eu") },
             Record::DropCollection { id: 2 },
+            Record::HoldFile { file: FileId(2), length: 300 },
+            Record::HoldSegment { file: FileId(2), offset: 0, meta: meta(3, Some(b"b")) },
+            Record::HoldFile { file: FileId(3), length: 400 },
         ],
+        vec![Record::ReleaseFile { file: FileId(3) }],
     ]
 }
 
