@@ -296,6 +296,20 @@ fn parse_compression() -> impl TypedValueParser<Value = Compression> {
         .try_map(|name| name.parse::<Compression>())
 }
 
+/// How chunks are stored.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct ChunkArgs {
+    /// How chunks are compressed: with gzip, with Zstandard (Zstd...), or not at all.
+    #[arg(long, value_name = "LEVEL", default_value = "DefaultCompression", ignore_case = true,
+          value_parser = parse_compression())]
+    pub(crate) compression: Compression,
+
+    /// Bound of a stored chunk in MiB, 2 to 512.
+    #[arg(long, value_name = "MIB", default_value_t = 128,
+          value_parser = clap::value_parser!(u64).range(CHUNK_MIB_MIN..=CHUNK_MIB_MAX))]
+    pub(crate) chunk_size: u64,
+}
+
 /// How fast a backup or restore may go.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct SpeedArgs {
@@ -322,15 +336,8 @@ pub(crate) struct CreateArgs {
     #[command(flatten)]
     pub(crate) selection: SelectionArgs,
 
-    /// How chunks are compressed: with gzip, with Zstandard (Zstd...), or not at all.
-    #[arg(long, value_name = "LEVEL", default_value = "DefaultCompression", ignore_case = true,
-          value_parser = parse_compression())]
-    pub(crate) compression: Compression,
-
-    /// Bound of a stored chunk in MiB, 2 to 512.
-    #[arg(long, value_name = "MIB", default_value_t = 128,
-          value_parser = clap::value_parser!(u64).range(CHUNK_MIB_MIN..=CHUNK_MIB_MAX))]
-    pub(crate) chunk_size: u64,
+    #[command(flatten)]
+    pub(crate) chunks: ChunkArgs,
 
     /// Give up when backups, snapshots and readers alone keep more than this on the disk of the
     /// store, such as 10GiB [default: give up at 64 MiB of free space].

@@ -1,9 +1,8 @@
 //! The command line of what is done with tenants: list, activate, deactivate, offload, fetch.
 
 use clap::{Args, Subcommand};
-use siltstone_backup::options::{CHUNK_MIB_MAX, CHUNK_MIB_MIN, Compression};
 
-use super::{RepositoryArgs, SpeedArgs, StoreArgs, Target, parse_compression};
+use super::{ChunkArgs, RepositoryArgs, SpeedArgs, StoreArgs, Target};
 
 /// What to do with tenants.
 #[derive(Debug, Subcommand)]
@@ -57,15 +56,8 @@ pub(crate) struct OffloadArgs {
     #[command(flatten)]
     pub(crate) repository: RepositoryArgs,
 
-    /// How chunks are compressed: with gzip, with Zstandard (Zstd...), or not at all.
-    #[arg(long, value_name = "LEVEL", default_value = "DefaultCompression", ignore_case = true,
-          value_parser = parse_compression())]
-    pub(crate) compression: Compression,
-
-    /// Bound of a stored chunk in MiB, 2 to 512.
-    #[arg(long, value_name = "MIB", default_value_t = 128,
-          value_parser = clap::value_parser!(u64).range(CHUNK_MIB_MIN..=CHUNK_MIB_MAX))]
-    pub(crate) chunk_size: u64,
+    #[command(flatten)]
+    pub(crate) chunks: ChunkArgs,
 
     #[command(flatten)]
     pub(crate) speed: SpeedArgs,

@@ -44,10 +44,10 @@ pub(crate) fn create(args: &CreateArgs, output: Output) -> Result<()> {
     let backend = repository(&args.backup.repository)?;
     let mut options = CreateOptions::default();
     options.selection = args.selection.selection();
-    options.compression = args.compression;
+    options.compression = args.chunks.compression;
     options.cpu_percent = args.speed.cpu_percent;
     options.bytes_per_second_max = args.speed.bytes_per_second;
-    options.chunk_mib = args.chunk_size;
+    options.chunk_mib = args.chunks.chunk_size;
     options.pinned_bytes_max = args.pinned_bytes_max;
     options.node = node_name(args.node.as_deref())?;
     let handle = Backups::new(store.clone())?.create(&backend, &args.backup.id, options)?;

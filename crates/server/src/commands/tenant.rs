@@ -75,8 +75,8 @@ pub(crate) fn offload(args: &OffloadArgs, output: Output) -> Result<()> {
     let (target, backend) = (&args.tenant.target, repository(&args.repository)?);
     let store = open(&args.tenant.store)?;
     let mut options = CreateOptions::default();
-    options.compression = args.compression;
-    options.chunk_mib = args.chunk_size;
+    options.compression = args.chunks.compression;
+    options.chunk_mib = args.chunks.chunk_size;
     options.cpu_percent = args.speed.cpu_percent;
     options.bytes_per_second_max = args.speed.bytes_per_second;
     let backups = Backups::new(store.clone())?;
