@@ -19,7 +19,10 @@ use std::{
     time::Duration,
 };
 
-use siltstone_io::env::{Clock, Env};
+use siltstone_io::{
+    env::{Clock, Env},
+    os::lower_priority,
+};
 use siltstone_lsm::store::Store;
 
 use crate::{
@@ -180,10 +183,16 @@ impl Operation {
         work: impl FnOnce(&Self) -> End + Send + 'static,
     ) -> Result<thread::JoinHandle<()>> {
         let name = format!("siltstone-{:?}", self.shared.kind).to_lowercase();
-        thread::Builder::new().name(name).spawn(move || self.run(work)).map_err(|error| {
-            let message = format!("cannot start the thread of an operation: {error}");
-            Error::new(ErrorKind::Io, message).caused_by(error)
-        })
+        thread::Builder::new()
+            .name(name)
+            .spawn(move || {
+                lower_priority();
+                self.run(work);
+            })
+            .map_err(|error| {
+                let message = format!("cannot start the thread of an operation: {error}");
+                Error::new(ErrorKind::Io, message).caused_by(error)
+            })
     }
 
     fn run(self, work: impl FnOnce(&Self) -> End) {

@@ -1,8 +1,10 @@
 //! The threads of an operation: [`spawn`] for its stages, and [`for_each`] for the same work on many
 //! things, some at a time, until the first failure.
 //!
-//! They run at a lower priority than threads of ordinary programs: whoever reads and writes the
-//! store comes first.
+//! They run at a lower priority than threads of ordinary programs, and give way to them every
+//! [`TURN_BYTES`]: whoever reads and writes the store comes first. Priority alone does not help a
+//! writer that a thread of a backup has displaced: the kernel looks again with its next tick, which
+//! can be 4 ms later.
 
 use std::{
     sync::{
@@ -15,6 +17,15 @@ use std::{
 use siltstone_io::os::lower_priority;
 
 use crate::error::{Error, ErrorKind, Result};
+
+/// Bytes that a thread works on before others get their turn: some ten microseconds of hashing or
+/// copying.
+pub(crate) const TURN_BYTES: usize = 128 << 10;
+
+/// Lets other threads have their turn on this processor, if any wait for it.
+pub(crate) fn give_way() {
+    thread::yield_now();
+}
 
 /// Starts a stage.
 ///

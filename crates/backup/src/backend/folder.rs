@@ -25,7 +25,10 @@ use siltstone_io::{
 };
 
 use super::{Depth, ObjectEntry, ObjectMeta, PutMode};
-use crate::error::{Error, ErrorKind, Result};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    parallel::{TURN_BYTES, give_way},
+};
 
 const TEMPORARY: &str = ".tmp";
 const LOCK_SUFFIX: &str = ".lock";
@@ -279,7 +282,10 @@ impl NewObject {
     /// Appends bytes.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let stream = self.stream.as_mut().expect("a finished object is not written");
-        stream.write(bytes)?;
+        for part in bytes.chunks(TURN_BYTES) {
+            stream.write(part)?;
+            give_way();
+        }
         self.written += bytes.len() as u64;
         Ok(())
     }

@@ -40,8 +40,8 @@ pub(super) struct GzipEncoder {
 /// Bytes decoded at a time to be compared.
 const WINDOW_BYTES: usize = 64 << 10;
 
-/// Bytes compressed in one step: some ten milliseconds at the best level.
-const STEP_BYTES: usize = 128 << 10;
+/// Bytes compressed in one step: at most some hundred microseconds at the default level.
+const STEP_BYTES: usize = 8 << 10;
 
 impl GzipEncoder {
     /// An encoder of a level of zlib, 1 to 9.
@@ -64,7 +64,7 @@ impl Encoder for GzipEncoder {
         if !fits {
             self.deflate = Compress::new(self.level, false);
         }
-        if !fits || !decodes_to(&out[HEADER.len()..], parts, &mut self.window) {
+        if !fits || !decodes_to(&out[HEADER.len()..], parts, (&mut self.window, go_on)) {
             out.truncate(HEADER.len());
             store_parts(parts, plain, &mut out);
         }
@@ -104,11 +104,11 @@ impl GzipEncoder {
     }
 }
 
-/// Whether a deflate stream decodes to the parts and nothing else.
-fn decodes_to(body: &[u8], parts: &[Bytes], window: &mut [u8]) -> bool {
+/// Whether a deflate stream decodes to the parts and nothing else; no if it may not go on.
+fn decodes_to(body: &[u8], parts: &[Bytes], (window, go_on): (&mut [u8], &mut GoOn<'_>)) -> bool {
     let mut inflate = Decompress::new(false);
     let mut compare = Compare::new(parts);
-    loop {
+    while go_on() {
         let (took, made) = (index(inflate.total_in()), inflate.total_out());
         let status = inflate.decompress(&body[took..], window, FlushDecompress::None);
         if !compare.next(&window[..index(inflate.total_out() - made)]) {
@@ -122,6 +122,7 @@ fn decodes_to(body: &[u8], parts: &[Bytes], window: &mut [u8]) -> bool {
             _ => return false,
         }
     }
+    false
 }
 
 fn index(bytes: u64) -> usize {
@@ -213,10 +214,10 @@ mod tests {
         let body = &member[HEADER.len()..member.len() - TRAILER_BYTES];
         let mut window = vec![0; 1000];
         let parts: Vec<Bytes> = bytes.chunks(777).map(Bytes::copy_from_slice).collect();
-        assert!(decodes_to(body, &parts, &mut window));
-        assert!(!decodes_to(body, &parts[1..], &mut window));
-        assert!(!decodes_to(body, &parts[..parts.len() - 1], &mut window));
-        assert!(!decodes_to(body, &[bytes, Bytes::from_static(b"x")], &mut window));
-        assert!(!decodes_to(&body[..body.len() - 1], &parts, &mut window));
+        assert!(decodes_to(body, &parts, (&mut window, &mut || true)));
+        assert!(!decodes_to(body, &parts[1..], (&mut window, &mut || true)));
+        assert!(!decodes_to(body, &parts[..parts.len() - 1], (&mut window, &mut || true)));
+        assert!(!decodes_to(body, &[bytes, Bytes::from_static(b"x")], (&mut window, &mut || true)));
+        assert!(!decodes_to(&body[..body.len() - 1], &parts, (&mut window, &mut || true)));
     }
 }

@@ -124,13 +124,13 @@ impl ZstdEncoder {
         self.compress.compress_stream2(&mut output, input, directive).ok()
     }
 
-    /// Whether a frame decodes to the parts and nothing else.
-    fn decodes_to(&mut self, frame: &[u8], parts: &[Bytes]) -> bool {
+    /// Whether a frame decodes to the parts and nothing else; no if it may not go on.
+    fn decodes_to(&mut self, frame: &[u8], parts: &[Bytes], go_on: &mut GoOn<'_>) -> bool {
         if self.decompress.reset(ResetDirective::SessionOnly).is_err() {
             return false;
         }
         let (mut input, mut compare) = (InBuffer::around(frame), Compare::new(parts));
-        loop {
+        while go_on() {
             let before = input.pos();
             let mut output = OutBuffer::around(self.decoded.as_mut_slice());
             let Ok(left) = self.decompress.decompress_stream(&mut output, &mut input) else {
@@ -147,6 +147,7 @@ impl ZstdEncoder {
                 return false;
             }
         }
+        false
     }
 }
 
@@ -155,7 +156,7 @@ impl Encoder for ZstdEncoder {
         let plain: usize = parts.iter().map(Bytes::len).sum();
         let plain = u32::try_from(plain).expect("frames are at most 4 MiB");
         let mut out = Vec::with_capacity(zstd_bytes_max(plain) as usize);
-        if !self.compress(parts, plain, &mut out, go_on) || !self.decodes_to(&out, parts) {
+        if !self.compress(parts, plain, &mut out, go_on) || !self.decodes_to(&out, parts, go_on) {
             out.clear();
             store_parts(parts, plain, &mut out);
         }
@@ -331,10 +332,10 @@ mod tests {
         let mut encoder = ZstdEncoder::new(&DEFAULT);
         let frame = encoder.encode(std::slice::from_ref(&bytes), &mut || true);
         let parts: Vec<Bytes> = bytes.chunks(777).map(Bytes::copy_from_slice).collect();
-        assert!(encoder.decodes_to(&frame, &parts));
-        assert!(!encoder.decodes_to(&frame, &parts[1..]));
-        assert!(!encoder.decodes_to(&frame, &parts[..parts.len() - 1]));
-        assert!(!encoder.decodes_to(&frame, &[bytes, Bytes::from_static(b"x")]));
-        assert!(!encoder.decodes_to(&frame[..frame.len() - 1], &parts));
+        assert!(encoder.decodes_to(&frame, &parts, &mut || true));
+        assert!(!encoder.decodes_to(&frame, &parts[1..], &mut || true));
+        assert!(!encoder.decodes_to(&frame, &parts[..parts.len() - 1], &mut || true));
+        assert!(!encoder.decodes_to(&frame, &[bytes, Bytes::from_static(b"x")], &mut || true));
+        assert!(!encoder.decodes_to(&frame[..frame.len() - 1], &parts, &mut || true));
     }
 }

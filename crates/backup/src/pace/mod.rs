@@ -23,7 +23,7 @@ use siltstone_io::{
 };
 
 use self::bucket::Bucket;
-use crate::{backend::Backend, cancel::Cancel, error::Result};
+use crate::{backend::Backend, cancel::Cancel, error::Result, parallel::give_way};
 
 /// Longest sleep before the next look at the cancel flag and the account.
 const SLEEP_MAX: Duration = Duration::from_millis(20);
@@ -213,7 +213,8 @@ impl<'a> Pace<'a> {
 }
 
 impl Payer<'_> {
-    /// Pays for the processor time since the last time, and sleeps while the operation is in debt.
+    /// Pays for the processor time since the last time, sleeps while the operation is in debt, and
+    /// gives way to others.
     ///
     /// # Errors
     /// `Canceled`, soon after the flag is raised.
@@ -221,6 +222,7 @@ impl Payer<'_> {
         let now = self.pace.host.clock.thread_cpu().unwrap_or_default();
         let used = now.saturating_sub(self.paid);
         self.paid = now;
+        give_way();
         self.pace.pay(used)
     }
 }

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use siltstone_lsm::{format::primitives::hash, types::Hash};
+use siltstone_lsm::{format::primitives::PlainHasher, types::Hash};
 
 use crate::{
     codec::Encoder,
     pace::Pace,
+    parallel::{TURN_BYTES, give_way},
     pipeline::{
         Halt,
         framer::{FrameOut, FramePlan, Place},
@@ -48,7 +49,12 @@ pub(super) fn work(mut encoder: Box<dyn Encoder>, jobs: &Receiver<Job>, pace: &P
     while let Ok(Job { parts, reply }) = jobs.recv() {
         let stored = encoder.encode(&parts, &mut || payer.pay().is_ok());
         drop(parts);
-        let hash = hash(&stored);
+        let mut hasher = PlainHasher::default();
+        for run in stored.chunks(TURN_BYTES) {
+            hasher.update(run);
+            give_way();
+        }
+        let hash = hasher.finish();
         // Also after a cancel, which the uploader then notices: a worker never ends before it.
         if reply.send(Packed { stored, hash }).is_err() {
             return; // the uploader has stopped

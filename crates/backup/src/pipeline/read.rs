@@ -12,6 +12,7 @@ use siltstone_lsm::{
 use crate::{
     error::{Error, ErrorKind, Result},
     pace::{Pace, Payer},
+    parallel::TURN_BYTES,
     pipeline::{
         Halt,
         budget::PIECE_BYTES_MIN,
@@ -113,14 +114,16 @@ impl<'a> Reading<'a> {
         let mut left = source.length;
         while left > 0 {
             let bytes = stream.take(left)?;
-            hasher.update(&bytes);
+            for run in bytes.chunks(TURN_BYTES) {
+                hasher.update(run);
+                self.payer.pay()?;
+            }
             left -= bytes.len() as u64;
             if left == 0 && std::mem::take(&mut hasher).finish() != source.hash {
                 return Err(damaged(source).into());
             }
             self.pace.streamed(bytes.len());
             framer.push(bytes)?;
-            self.payer.pay()?;
         }
         self.payer.pay()?;
         Ok(())

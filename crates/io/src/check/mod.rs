@@ -272,10 +272,8 @@ impl Books {
     /// Takes a record's new state; returns what is wrong with it.
     fn take(&mut self, path: &RelPath, record: Record, disk: &dyn Disk) -> Option<String> {
         let fresh = self.records.update(path, record);
-        let whole = fresh.files.iter().map(|file| (file, u64::MAX));
-        let parts = fresh.synced.iter().map(|(file, &offset)| (file, offset));
-        let mut problems =
-            whole.chain(parts).filter_map(|(file, end)| self.why_not_durable(file, end, disk));
+        let wanted = fresh.files.iter().chain(&fresh.synced);
+        let mut problems = wanted.filter_map(|(file, &end)| self.why_not_durable(file, end, disk));
         problems.next().map(|problem| format!("the record '{path}' is too early: {problem}"))
     }
 

@@ -14,8 +14,9 @@ use crate::path::RelPath;
 pub struct Record {
     /// Whether readers find this record without being led to it by another.
     pub root: bool,
-    /// The files that must be there, with all their bytes, as long as this record counts.
-    pub files: BTreeSet<RelPath>,
+    /// The files that must be there as long as this record counts, and the offset up to which their
+    /// bytes must be durable when it first names them.
+    pub files: BTreeMap<RelPath, u64>,
     /// Files whose bytes up to an offset must be durable before this record is written.
     pub synced: BTreeMap<RelPath, u64>,
 }
@@ -34,7 +35,14 @@ impl Record {
     /// Adds a file that must be there whole.
     #[must_use]
     pub fn needs(mut self, path: RelPath) -> Self {
-        self.files.insert(path);
+        self.files.insert(path, u64::MAX);
+        self
+    }
+
+    /// Adds a file that must be there and grows still: only its bytes below `offset` must be durable.
+    #[must_use]
+    pub fn needs_start(mut self, path: RelPath, offset: u64) -> Self {
+        self.files.insert(path, offset);
         self
     }
 
@@ -63,7 +71,13 @@ impl Records {
         let old = std::mem::replace(&mut states.now, record);
         let fresh = Record {
             root: states.now.root,
-            files: states.now.files.difference(&old.files).cloned().collect(),
+            files: states
+                .now
+                .files
+                .iter()
+                .filter(|(path, _)| !old.files.contains_key(*path))
+                .map(|(path, &offset)| (path.clone(), offset))
+                .collect(),
             synced: states
                 .now
                 .synced
@@ -72,7 +86,7 @@ impl Records {
                 .map(|(path, &offset)| (path.clone(), offset))
                 .collect(),
         };
-        states.older_files.extend(old.files);
+        states.older_files.extend(old.files.into_keys());
         fresh
     }
 
@@ -102,7 +116,7 @@ impl Records {
             if states.names(file) {
                 return Some(path);
             }
-            next.extend(states.now.files.iter().chain(&states.older_files));
+            next.extend(states.now.files.keys().chain(&states.older_files));
         }
         None
     }
@@ -110,6 +124,6 @@ impl Records {
 
 impl States {
     fn names(&self, file: &RelPath) -> bool {
-        self.now.files.contains(file) || self.older_files.contains(file)
+        self.now.files.contains_key(file) || self.older_files.contains(file)
     }
 }

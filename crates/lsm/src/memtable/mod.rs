@@ -24,6 +24,7 @@ use std::{
 use crate::{
     cursor::Cursor,
     memtable::{
+        arena::Arena,
         cursor::MemtableCursor,
         list::{List, Record},
         ranges::Ranges,
@@ -31,25 +32,27 @@ use crate::{
     types::{EntryKind, RangeTombstone, Sequence, TreeId},
 };
 
+mod arena;
 mod cursor;
 mod list;
 mod ranges;
 #[cfg(test)]
 mod tests;
 
-/// Memory of one entry beside its key and value, in bytes: list node with its tower (about 80),
-/// reference counts and what the allocator adds to two allocations.
+/// Memory of one entry beside its key and value, in bytes: list node with its tower (about 100) and
+/// what the allocator adds.
 const ENTRY_OVERHEAD_BYTES: usize = 128;
 
 /// One memtable for all trees.
 #[derive(Default)]
 pub struct Memtable {
+    arena: Arena,
     list: List,
     ranges: Ranges,
     bytes: AtomicUsize,
 }
 
-/// A value shared with the memtable, uncopied.
+/// A value shared with the memtable, uncopied. It keeps the chunk it lies in, of 1 MiB.
 #[derive(Clone)]
 pub struct SharedBytes(Record);
 
@@ -61,12 +64,12 @@ impl Memtable {
 
     /// Sets a key. `sequence` must be new to the key.
     pub fn put(&self, tree: TreeId, key: &[u8], sequence: Sequence, value: &[u8]) {
-        self.add(Record::new(tree, key, sequence, Some(value)));
+        self.add((tree, sequence, EntryKind::Put), key, value);
     }
 
     /// Removes a key. `sequence` must be new to the key.
     pub fn delete(&self, tree: TreeId, key: &[u8], sequence: Sequence) {
-        self.add(Record::new(tree, key, sequence, None));
+        self.add((tree, sequence, EntryKind::Delete), key, &[]);
     }
 
     /// Removes the keys of a range; a range that ends before it starts is empty.
@@ -75,9 +78,10 @@ impl Memtable {
         self.bytes.fetch_add(added, Ordering::Relaxed);
     }
 
-    fn add(&self, record: Record) {
-        let added = record.bytes() + ENTRY_OVERHEAD_BYTES;
-        self.list.add(record);
+    fn add(&self, what: (TreeId, Sequence, EntryKind), key: &[u8], value: &[u8]) {
+        let bytes = self.arena.copy(key, value);
+        let added = bytes.len() + ENTRY_OVERHEAD_BYTES;
+        self.list.add(Record::new(what, bytes, key.len()));
         self.bytes.fetch_add(added, Ordering::Relaxed);
     }
 

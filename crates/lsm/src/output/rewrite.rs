@@ -5,6 +5,8 @@
 //! each segment carries the pieces between its neighbours' keys, and the bounds of neighbours touch
 //! there at most.
 
+use std::thread;
+
 use crate::{
     cursor::Cursor,
     error::Result,
@@ -57,8 +59,11 @@ pub fn rewrite(
     let mut last_key: Vec<u8> = Vec::new(); // no key is empty
     run.seek_first()?;
     while let Some(entry) = run.entry() {
-        if pace.is_due(entry) && !go_on() {
-            return Ok(false);
+        if pace.is_due(entry) {
+            thread::yield_now();
+            if !go_on() {
+                return Ok(false);
+            }
         }
         if entry.key != last_key {
             last_key.clear();

@@ -109,6 +109,7 @@ impl Core {
             records.push(self.used_ids(state));
             Ok(Edit { records })
         })?;
+        self.wal.forget_before(sealed.next_log);
         let mut collectors = Vec::new();
         self.install(|memtables| {
             memtables.retain(|memtable| !Arc::ptr_eq(memtable, &sealed.memtable));

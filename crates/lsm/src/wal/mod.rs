@@ -31,7 +31,7 @@ pub use crate::format::wal::Position;
 use crate::{
     error::{Error, Result},
     options::Durability,
-    types::Sequence,
+    types::{LogId, Sequence},
 };
 
 /// What a frame carries.
@@ -143,6 +143,12 @@ impl Wal {
     /// When `position` is past the end.
     pub fn sync_to(&self, position: Position) -> Result<()> {
         self.stream.sync_to(position)
+    }
+
+    /// Lets go of the logs before `floor`, none of which is needed any more: they are not synced, and
+    /// their space can be freed.
+    pub fn forget_before(&self, floor: LogId) {
+        self.stream.forget_before(floor);
     }
 
     /// One step of writing zeros ahead of the commits (at most 1 MiB), so that their syncs neither

@@ -2,10 +2,14 @@
 //!
 //! Invariants:
 //!
-//! 1. `durable` moves only after a sync that returned success, and never once poisoned.
+//! 1. `durable` moves only after a sync that returned success, or past logs whose commits are all in
+//!    durable segments; and never once poisoned.
 //! 2. A log is synced after the logs before it, so what is durable is a prefix of all logs.
 //! 3. The zeroer writes only above `write_upto`, in a claim that a writer waits for; so zeros never
 //!    land on frames.
+//!
+//! 4. The last handle of a log is never closed under the lock: where the log is removed already, that
+//!    frees all its space, and takes as long.
 //!
 //! Why one sync at a time: syncs of one device beside each other only slow each other down, and the
 //! system reports a failed write-back once, to whichever sync comes first.
@@ -202,6 +206,21 @@ impl SyncStream {
         state.sealed.push_back((sealed.log, sealed.id));
     }
 
+    /// Lets go of the logs before `floor`: all their commits are in durable segments.
+    pub(super) fn forget_before(&self, floor: LogId) {
+        let mut state = self.lock();
+        if state.poison.is_some() {
+            return;
+        }
+        let kept = state.sealed.iter().position(|(_, id)| *id >= floor);
+        let kept = kept.unwrap_or(state.sealed.len());
+        let forgotten: Vec<_> = state.sealed.drain(..kept).collect();
+        state.durable = state.durable.max(Position { log: floor, offset: FRAMES_START });
+        drop(state);
+        self.changed.notify_all();
+        drop(forgotten);
+    }
+
     /// Returns when everything before `position` is durable.
     pub(super) fn sync_to(&self, position: Position) -> Result<()> {
         assert!(position <= self.end(), "only what was written can be waited for");
@@ -221,16 +240,17 @@ impl SyncStream {
     fn sync<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         state.syncing = true;
         let mut due = state.next_sync();
-        while let Some(sync) = due.take() {
+        while let Some(Due { log, upto, sealed }) = due.take() {
             drop(state);
-            let result = sync.log.sync();
+            let result = log.sync();
+            drop(log);
             state = self.lock();
             match result {
                 Ok(()) if state.poison.is_none() => {
-                    state.durable = sync.upto;
+                    state.durable = state.durable.max(upto);
                     state.syncs += 1;
                     self.changed.notify_all();
-                    due = if sync.sealed { state.next_sync() } else { None };
+                    due = if sealed { state.next_sync() } else { None };
                 }
                 // A write failed meanwhile: this sync may have passed because another was told.
                 Ok(()) => {}

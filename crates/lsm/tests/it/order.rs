@@ -16,6 +16,7 @@ use siltstone_lsm::{
     format::{
         manifest::{Current, Head, PAGE_BYTES},
         names,
+        wal::FRAMES_START,
     },
     manifest::{Manifest, State},
     types::LogId,
@@ -47,8 +48,10 @@ impl StoreRecords {
         let state = Manifest::open(&env, u64::MAX).ok()?.state();
         let files = state.version.files().map(|file| names::file(file.id));
         let held = state.held.files().map(|held| names::file(held.file));
+        let record = files.chain(held).fold(Record::named(), Record::needs);
+        // Buffered commits in them may be lost.
         let record =
-            files.chain(held).chain(live_logs(&state)).fold(Record::named(), Record::needs);
+            live_logs(&state).fold(record, |record, log| record.needs_start(log, FRAMES_START));
         if !self.has_a_new_queue_edit(&state) {
             return Some(record);
         }

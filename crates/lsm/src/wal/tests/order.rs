@@ -19,6 +19,23 @@ use crate::{
 };
 
 #[test]
+fn logs_whose_commits_are_in_segments_are_not_synced() {
+    let mut bench = Bench::new();
+    for rows in [b"1", b"2", b"3"] {
+        bench.append(&[rows], Durability::Buffered).unwrap();
+        bench.rotate().unwrap();
+    }
+    bench.wal.forget_before(LogId(3));
+    assert_eq!(bench.wal.syncs(), 0);
+    let position = bench.append(&[b"4"], Durability::Sync).unwrap();
+    bench.wal.sync_to(position).unwrap();
+    assert_eq!(bench.wal.syncs(), 2, "the third log and the fourth");
+    bench.wal.forget_before(LogId(4));
+    bench.wal.sync_to(position).unwrap();
+    assert_eq!(bench.wal.syncs(), 2, "what is durable stays so");
+}
+
+#[test]
 fn the_order_of_operations_is_pinned() {
     let sim = SimDisk::new(1);
     let trace = Arc::new(TraceDisk::new(Arc::new(sim.clone())));
