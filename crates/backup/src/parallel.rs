@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Bytes that a thread works on before others get their turn: some ten microseconds of hashing or
 /// copying.
-pub(crate) const TURN_BYTES: usize = 128 << 10;
+pub(crate) const TURN_BYTES: usize = 64 << 10;
 
 /// Lets other threads have their turn on this processor, if any wait for it.
 pub(crate) fn give_way() {

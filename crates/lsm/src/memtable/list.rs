@@ -17,7 +17,7 @@ use crossbeam_skiplist::SkipMap;
 use crate::types::{Entry, EntryKind, KEY_BYTES_MAX, Sequence, TreeId};
 
 /// Entries freed before other threads get their turn: some ten microseconds.
-const ENTRIES_PER_TURN: usize = 128;
+const ENTRIES_PER_TURN: usize = 64;
 
 /// All entries, by tree, then in internal order.
 #[derive(Default)]

@@ -16,10 +16,10 @@ use crate::{
 };
 
 /// Entries between two calls of the pacing hook; a block of data holds some tens.
-const ENTRIES_PER_PACE: u32 = 128;
+const ENTRIES_PER_PACE: u32 = 32;
 
 /// Bytes between two calls of the pacing hook, for large values.
-const BYTES_PER_PACE: usize = 64 << 10;
+const BYTES_PER_PACE: usize = 16 << 10;
 
 /// What happens to tombstones of both kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
