@@ -40,7 +40,7 @@ pub struct View {
     pub catalog: Arc<Catalog>,
 }
 
-/// A value read, pinned where it lives.
+/// A value read, pinned where it lives: it keeps a block of a segment, or 1 MiB of a memtable.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Value {
