@@ -161,7 +161,8 @@ impl Manifest {
         }
         inner.append(&edit)?;
         inner.state = outcome.state.clone();
-        *lock(&self.published) = outcome.state.clone();
+        let old = std::mem::replace(&mut *lock(&self.published), outcome.state.clone());
+        drop(old); // not under the lock of those who only look
         Ok(outcome)
     }
 

@@ -60,6 +60,7 @@ pub fn rewrite(
     run.seek_first()?;
     while let Some(entry) = run.entry() {
         if pace.is_due(entry) {
+            // A writer that this thread has displaced would wait for the kernel's next tick, 4 ms.
             thread::yield_now();
             if !go_on() {
                 return Ok(false);

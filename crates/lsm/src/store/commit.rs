@@ -78,6 +78,11 @@ impl Core {
         let begun = self.env.clock.monotonic();
         let placed = room.and_then(|()| self.place(&group));
         self.queue.hand_over();
+        if self.untold.swap(false, Ordering::Relaxed) {
+            // Not earlier: a thread that wakes may run before its waker goes on, who held the lead.
+            self.signal.notify();
+            self.log_signal.notify();
+        }
         if let Some(Work::Barrier(Some(_))) = group.first().map(|first| &first.work) {
             add(&self.counters.cuts, 1);
             add_time(&self.counters.cut_lead_nanos, begun, self.env.clock.monotonic());
@@ -276,12 +281,8 @@ impl Core {
             next_log,
             collectors: Mutex::default(),
         });
-        self.install(|memtables| {
-            memtables.insert(0, active);
-            lock(&self.sealed).push_back(sealed);
-        });
-        self.signal.notify();
-        self.log_signal.notify();
+        self.install_active(active, sealed);
+        self.untold.store(true, Ordering::Relaxed);
         Ok(())
     }
 

@@ -75,6 +75,8 @@ pub(crate) struct Core {
     pub(crate) closing: AtomicBool,
     /// Flush, compaction, or something that waits for them has news.
     pub(crate) signal: Arc<Signal>,
+    /// A memtable was sealed, and the threads have not been told.
+    pub(crate) untold: AtomicBool,
     /// The log keeper has something to do.
     pub(crate) log_signal: Signal,
     pub(crate) counters: Counters,
@@ -158,14 +160,27 @@ impl Core {
     /// Publishes the manifest's current version and catalog with the memtables that `change`
     /// leaves (newest first).
     pub(crate) fn install(&self, change: impl FnOnce(&mut Vec<Arc<Memtable>>)) {
-        let _installing = lock(&self.install);
+        let installing = lock(&self.install);
         let state = self.manifest.state();
-        let old = self.published.load();
-        let mut memtables = old.view.memtables.clone();
+        let mut memtables = self.published.load().view.memtables.clone();
         change(&mut memtables);
         let level0_segments = state.version.level0_segments_most();
         let view = View { memtables, version: state.version, catalog: state.catalog };
-        self.published.store(Arc::new(Published { view: Arc::new(view), level0_segments }));
+        let new = Published { view: Arc::new(view), level0_segments };
+        let old = self.published.swap(Arc::new(new));
+        drop(installing);
+        drop(old); // with thousands of trees that takes milliseconds
+    }
+
+    /// Publishes a new active memtable; version and catalog stay.
+    pub(crate) fn install_active(&self, active: Arc<Memtable>, sealed: Arc<Sealed>) {
+        let _installing = lock(&self.install);
+        let Published { view, level0_segments } = &*self.published.load_full();
+        let memtables = std::iter::once(active).chain(view.memtables.iter().map(Arc::clone));
+        let view = View { memtables: memtables.collect(), ..View::clone(view) };
+        let new = Published { view: Arc::new(view), level0_segments: *level0_segments };
+        self.published.store(Arc::new(new));
+        lock(&self.sealed).push_back(sealed);
     }
 
     /// Adds files to the list that the reap job works off.

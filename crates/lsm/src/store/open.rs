@@ -302,6 +302,7 @@ fn assemble(parts: Parts) -> Result<Core> {
         flush_failure: LastFailure::default(),
         compaction_failure: LastFailure::default(),
         closing: AtomicBool::default(),
+        untold: AtomicBool::default(),
         signal: Arc::<Signal>::default(),
         log_signal: Signal::default(),
         counters: Counters::default(),
